@@ -1,0 +1,23 @@
+/* ref_convert.c - rows to and from the 16-bit float types, in plain C. The double build rounds to float on the way. */
+#include "kernels/half.h"
+#include "kernels/kernels.h"
+
+void lti_k_to_bf16_ref(int64_t n, const R *x, uint16_t *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = lti_f32_to_bf16((float)x[i]);
+}
+
+void lti_k_from_bf16_ref(int64_t n, const uint16_t *x, R *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = lti_bf16_to_f32(x[i]);
+}
+
+void lti_k_to_f16_ref(int64_t n, const R *x, uint16_t *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = lti_f32_to_f16((float)x[i]);
+}
+
+void lti_k_from_f16_ref(int64_t n, const uint16_t *x, R *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = lti_f16_to_f32(x[i]);
+}

@@ -1,0 +1,345 @@
+/* simd_attention.c - fused attention over blocks, lanes = queries (forward, dq) or keys (dk, dv).
+ *
+ * The rows a task owns are transposed into a panel [dim][lanes], so that one vector holds the same component of many
+ * rows. Rows of the other side pass by, BLOCK at a time, and every step is one of two small products:
+ *     scores:  s[r][lane]    = sum_d rows[r][d] panel[d][lane]
+ *     gather:  acc[d][lane] += sum_r s[r][lane] rows[r][d]
+ * both with 4 broadcasts times `vecs` vectors in registers, and no sum ever runs across the lanes of a vector. A full
+ * group is WIDE vectors of lanes; a short rest (one query while generating) takes a single one.
+ *
+ * A masked score counts as p = 0, not as absent: a NaN or infinity in v reaches the queries that share a block with it,
+ * later or earlier (ref skips it). Blocks that no lane sees are skipped.
+ *
+ * Forward: running maximum and sum per lane (online softmax); a new maximum rescales what was accumulated. Rejected:
+ * lanes = keys in the forward, which needs a reduction across lanes for each score. */
+#include "kernels/simd/vec.h"
+
+#include <string.h>
+
+#ifdef LTI_ISA_avx512
+enum { WIDE = 4 };
+#else
+enum { WIDE = 2 };
+#endif
+enum { BLOCK = 32, MAX_LANES = 64 };
+
+/* Rows of one head in a [length, heads, dim] tensor. */
+typedef struct rows {
+    const float *data;
+    int64_t stride, dim;
+} rows;
+
+static rows rows_of(const float *data, int64_t heads, int64_t head, int64_t dim)
+{
+    return (rows){data + head * dim, heads * dim, dim};
+}
+
+/* out[c][r] = in[r][c] for an 8 x 8 corner. */
+VI void transpose8(const float *in, int64_t in_stride, float *out, int64_t out_stride)
+{
+    __m256 r[8], t[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(in + i * in_stride);
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        _mm256_storeu_ps(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    }
+}
+
+/* out[c][r] = in[r][c], r < height, c < width. */
+static void transpose(int64_t height, int64_t width, const float *in, int64_t in_stride, float *out, int64_t out_stride)
+{
+    int64_t h8 = height / 8 * 8, w8 = width / 8 * 8;
+    for (int64_t r = 0; r < h8; r += 8)
+        for (int64_t c = 0; c < w8; c += 8)
+            transpose8(in + r * in_stride + c, in_stride, out + c * out_stride + r, out_stride);
+    for (int64_t r = 0; r < height; r++)
+        for (int64_t c = r < h8 ? w8 : 0; c < width; c++) out[c * out_stride + r] = in[r * in_stride + c];
+}
+
+/* Rows first .. first + count as a panel [dim][lanes]; lanes past count are 0. */
+static void pack(rows x, int64_t first, int64_t count, int64_t lanes, float *panel)
+{
+    if (count < lanes) memset(panel, 0, (size_t)(x.dim * lanes) * sizeof *panel);
+    transpose(count, x.dim, x.data + first * x.stride, x.stride, panel, lanes);
+}
+
+/* `height` rows of scores; scale is applied to the finished sum. */
+VI void scores_of(int height, int vecs, rows x, int64_t first, const float *panel, vf scale, float *s)
+{
+    const float *row = x.data + first * x.stride;
+    vf sum[4][4];
+#pragma GCC unroll 4
+    for (int r = 0; r < height; r++)
+#pragma GCC unroll 4
+        for (int l = 0; l < vecs; l++) sum[r][l] = v_zero();
+    for (int64_t d = 0; d < x.dim; d++, panel += vecs * V) {
+#pragma GCC unroll 4
+        for (int r = 0; r < height; r++) {
+            vf f = v_set(row[r * x.stride + d]);
+#pragma GCC unroll 4
+            for (int l = 0; l < vecs; l++) sum[r][l] = v_fma(f, v_load(panel + l * V), sum[r][l]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < height; r++)
+#pragma GCC unroll 4
+        for (int l = 0; l < vecs; l++) v_store(s + (r * vecs + l) * V, v_mul(scale, sum[r][l]));
+}
+
+VI void scores(int vecs, rows x, int64_t first, int count, const float *panel, float scale, float *s)
+{
+    int r = 0;
+    for (; r + 4 <= count; r += 4) scores_of(4, vecs, x, first + r, panel, v_set(scale), s + r * vecs * V);
+    for (; r < count; r++) scores_of(1, vecs, x, first + r, panel, v_set(scale), s + r * vecs * V);
+}
+
+/* `width` components from d on. With `keep`, what acc holds is multiplied by it first. */
+VI void gather_of(int width, int vecs, rows x, int64_t first, int count, int64_t d, const float *s, const vf *keep,
+                  float *acc)
+{
+    const float *row = x.data + first * x.stride + d;
+    vf sum[4][4];
+#pragma GCC unroll 4
+    for (int i = 0; i < width; i++)
+#pragma GCC unroll 4
+        for (int l = 0; l < vecs; l++) {
+            sum[i][l] = v_load(acc + ((d + i) * vecs + l) * V);
+            if (keep) sum[i][l] = v_mul(sum[i][l], keep[l]);
+        }
+    for (int r = 0; r < count; r++, row += x.stride, s += vecs * V) {
+#pragma GCC unroll 4
+        for (int i = 0; i < width; i++) {
+            vf f = v_set(row[i]);
+#pragma GCC unroll 4
+            for (int l = 0; l < vecs; l++) sum[i][l] = v_fma(f, v_load(s + l * V), sum[i][l]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < width; i++)
+#pragma GCC unroll 4
+        for (int l = 0; l < vecs; l++) v_store(acc + ((d + i) * vecs + l) * V, sum[i][l]);
+}
+
+VI void gather(int vecs, rows x, int64_t first, int count, const float *s, const vf *keep, float *acc)
+{
+    int64_t d = 0;
+    for (; d + 4 <= x.dim; d += 4) gather_of(4, vecs, x, first, count, d, s, keep, acc);
+    for (; d < x.dim; d++) gather_of(1, vecs, x, first, count, d, s, keep, acc);
+}
+
+/* Lanes are queries at positions position + lane, rows are keys first ..: no query sees a later key. */
+VI void hide_later_keys(int vecs, int64_t position, int64_t first, int count, float *s)
+{
+    for (int r = 0; r < count; r++) {
+        int64_t hidden = first + r - position; /* so many lanes are too early for this key */
+        if (hidden <= 0) continue;
+        vi limit = v_seti(hidden < MAX_LANES ? (int)hidden : MAX_LANES);
+        for (int l = 0; l < vecs; l++) {
+            float *p = s + (r * vecs + l) * V;
+            vi lane = v_addi(v_count(), v_seti(l * V));
+            v_store(p, v_select(v_gti(limit, lane), v_set(-INFINITY), v_load(p)));
+        }
+    }
+}
+
+/* Lanes are keys at key + lane, rows are queries at positions position ..: the same, seen from the other side. */
+VI void hide_from_earlier_queries(int vecs, int64_t key, int64_t position, int count, float *s)
+{
+    for (int r = 0; r < count; r++) {
+        int64_t seen = position + r - key + 1; /* lanes this query sees */
+        if (seen >= vecs * V) continue;
+        vi limit = v_seti(seen > 0 ? (int)seen - 1 : -1);
+        for (int l = 0; l < vecs; l++) {
+            float *p = s + (r * vecs + l) * V;
+            vi lane = v_addi(v_count(), v_seti(l * V));
+            v_store(p, v_select(v_gti(lane, limit), v_set(-INFINITY), v_load(p)));
+        }
+    }
+}
+
+/* Scores to e^(s - max) in place; updates the running maximum and sum. keep = what earlier sums are multiplied by. */
+VI void online_softmax(int vecs, int count, float *s, vf *max, vf *total, vf *keep)
+{
+    for (int l = 0; l < vecs; l++) {
+        vf m = max[l], sum = v_zero();
+        for (int r = 0; r < count; r++) m = v_max(v_load(s + (r * vecs + l) * V), m);
+        /* With nothing but -infinity so far, subtract 0 instead: e^-inf = 0 and not NaN. */
+        vf base = v_select(v_eq(m, v_set(-INFINITY)), v_zero(), m);
+        for (int r = 0; r < count; r++) {
+            vf p = v_exp(v_sub(v_load(s + (r * vecs + l) * V), base));
+            v_store(s + (r * vecs + l) * V, p);
+            sum = v_add(sum, p);
+        }
+        keep[l] = v_exp(v_sub(max[l], base));
+        total[l] = v_fma(total[l], keep[l], sum);
+        max[l] = m;
+    }
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Keys that queries up to (excluding) `end` see. */
+static int64_t keys_until(const lti_attention_task *t, int64_t end)
+{
+    return t->causal ? least(t->S, t->first + end) : t->S;
+}
+
+/* One group of queries. */
+VI void forward_group(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, float *scratch)
+{
+    int64_t dim = t->dim, lanes = vecs * V, group = t->head / (t->heads / t->kv_heads);
+    float *q = scratch, *acc = q + dim * lanes, *s = acc + dim * lanes, *line = s + BLOCK * lanes;
+    rows k = rows_of(t->k, t->kv_heads, group, dim), v = rows_of(t->v, t->kv_heads, group, dim);
+    vf max[4], total[4], keep[4];
+    pack(rows_of(t->q, t->heads, t->head, dim), begin, count, lanes, q);
+    memset(acc, 0, (size_t)(dim * lanes) * sizeof *acc);
+    for (int l = 0; l < vecs; l++) {
+        max[l] = v_set(-INFINITY);
+        total[l] = v_zero();
+    }
+    int64_t keys = keys_until(t, begin + count);
+    for (int64_t j = 0; j < keys; j += BLOCK) {
+        int n = (int)least(BLOCK, keys - j);
+        scores(vecs, k, j, n, q, t->scale, s);
+        if (t->causal) hide_later_keys(vecs, t->first + begin, j, n, s);
+        online_softmax(vecs, n, s, max, total, keep);
+        gather(vecs, v, j, n, s, keep, acc);
+    }
+    for (int l = 0; l < vecs; l++) {
+        vf inverse = v_div(v_set(1), keys > 0 ? total[l] : v_set(1));
+        for (int64_t d = 0; d < dim; d++) {
+            float *p = acc + (d * vecs + l) * V;
+            v_store(p, v_mul(v_load(p), inverse));
+        }
+        v_store(line + l * V, max[l]);
+        v_store(line + lanes + l * V, total[l]);
+    }
+    transpose(dim, count, acc, lanes, t->out + (begin * t->heads + t->head) * dim, t->heads * dim);
+    for (int64_t i = 0; i < count; i++)
+        t->lse[t->head * t->T + begin + i] = (float)((double)line[i] + log((double)line[lanes + i]));
+}
+
+/* delta_i = <dout_i, o_i> of `count` queries. */
+static void deltas(rows dout, rows o, int64_t first, int64_t count, float *delta)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const float *a = dout.data + (first + i) * dout.stride, *b = o.data + (first + i) * o.stride;
+        vf sum = v_zero();
+        LTI_EACH (d, left, dout.dim) { sum = v_fma(v_get(a + d, left), v_get(b + d, left), sum); }
+        delta[i] = v_sum(sum);
+    }
+}
+
+/* One group of queries: s to p, dp to ds, dq += ds k. */
+VI void grad_q_group(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, float *scratch)
+{
+    int64_t dim = t->dim, lanes = vecs * V, group = t->head / (t->heads / t->kv_heads);
+    float *q = scratch, *dout = q + dim * lanes, *acc = dout + dim * lanes, *s = acc + dim * lanes;
+    float *dp = s + BLOCK * lanes, *delta = dp + BLOCK * lanes, *lse = delta + lanes;
+    rows k = rows_of(t->k, t->kv_heads, group, dim), v = rows_of(t->v, t->kv_heads, group, dim);
+    rows d_out = rows_of(t->dout, t->heads, t->head, dim);
+    pack(rows_of(t->q, t->heads, t->head, dim), begin, count, lanes, q);
+    pack(d_out, begin, count, lanes, dout);
+    memset(acc, 0, (size_t)(dim * lanes) * sizeof *acc);
+    memset(delta, 0, 2 * (size_t)lanes * sizeof *delta);
+    deltas(d_out, rows_of(t->o, t->heads, t->head, dim), begin, count, delta);
+    memcpy(lse, t->lse + t->head * t->T + begin, (size_t)count * sizeof *lse);
+    int64_t keys = keys_until(t, begin + count);
+    for (int64_t j = 0; j < keys; j += BLOCK) {
+        int n = (int)least(BLOCK, keys - j);
+        scores(vecs, k, j, n, q, t->scale, s);
+        if (t->causal) hide_later_keys(vecs, t->first + begin, j, n, s);
+        scores(vecs, v, j, n, dout, 1, dp);
+        for (int i = 0; i < n * vecs; i++) {
+            vf p = v_exp(v_sub(v_load(s + i * V), v_load(lse + i % vecs * V)));
+            vf ds = v_mul(p, v_sub(v_load(dp + i * V), v_load(delta + i % vecs * V)));
+            v_store(dp + i * V, v_mul(ds, v_set(t->scale)));
+        }
+        gather(vecs, k, j, n, dp, NULL, acc);
+    }
+    transpose(dim, count, acc, lanes, t->dq + (begin * t->heads + t->head) * dim, t->heads * dim);
+}
+
+/* What the queries first .. first + n of one head add to dk and dv of the keys begin .. */
+VI void grad_kv_block(int vecs, const lti_attention_task *t, int64_t head, int64_t begin, int64_t first, int n,
+                      float *scratch)
+{
+    int64_t dim = t->dim, lanes = vecs * V;
+    float *k = scratch, *v = k + dim * lanes, *dk = v + dim * lanes, *dv = dk + dim * lanes, *s = dv + dim * lanes;
+    float *dp = s + BLOCK * lanes, *delta = dp + BLOCK * lanes;
+    const float *lse = t->lse + head * t->T + first;
+    rows q = rows_of(t->q, t->heads, head, dim), dout = rows_of(t->dout, t->heads, head, dim);
+    deltas(dout, rows_of(t->o, t->heads, head, dim), first, n, delta);
+    scores(vecs, q, first, n, k, t->scale, s);
+    if (t->causal) hide_from_earlier_queries(vecs, begin, t->first + first, n, s);
+    scores(vecs, dout, first, n, v, 1, dp);
+    for (int r = 0; r < n; r++)
+        for (int l = 0; l < vecs; l++) {
+            float *ps = s + (r * vecs + l) * V, *pd = dp + (r * vecs + l) * V;
+            vf p = v_exp(v_sub(v_load(ps), v_set(lse[r])));
+            v_store(ps, p);
+            v_store(pd, v_mul(v_mul(p, v_sub(v_load(pd), v_set(delta[r]))), v_set(t->scale)));
+        }
+    gather(vecs, dout, first, n, s, NULL, dv);
+    gather(vecs, q, first, n, dp, NULL, dk);
+}
+
+/* One group of keys, over the queries of every head that shares them. */
+VI void grad_kv_group(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, float *scratch)
+{
+    int64_t dim = t->dim, lanes = vecs * V, group = t->heads / t->kv_heads, panel = dim * lanes;
+    pack(rows_of(t->k, t->kv_heads, t->head, dim), begin, count, lanes, scratch);
+    pack(rows_of(t->v, t->kv_heads, t->head, dim), begin, count, lanes, scratch + panel);
+    float *dk = scratch + 2 * panel, *dv = scratch + 3 * panel;
+    memset(dk, 0, 2 * (size_t)panel * sizeof *dk);
+    int64_t from = t->causal && begin > t->first ? begin - t->first : 0; /* earlier queries see none of these */
+    for (int64_t head = t->head * group; head < (t->head + 1) * group; head++)
+        for (int64_t i = from; i < t->T; i += BLOCK)
+            grad_kv_block(vecs, t, head, begin, i, (int)least(BLOCK, t->T - i), scratch);
+    int64_t at = (begin * t->kv_heads + t->head) * dim, stride = t->kv_heads * dim;
+    transpose(dim, count, dk, lanes, t->dk + at, stride);
+    transpose(dim, count, dv, lanes, t->dv + at, stride);
+}
+
+/* Groups of WIDE vectors, or of one where that is enough. */
+#define FOR_GROUPS(group)                                                                                              \
+    for (int64_t i = t->begin; i < t->end;) {                                                                          \
+        int64_t left = t->end - i, lanes = left <= V ? V : WIDE * V, count = least(left, lanes);                       \
+        if (lanes == V)                                                                                                \
+            group(1, t, i, count, scratch);                                                                            \
+        else                                                                                                           \
+            group(WIDE, t, i, count, scratch);                                                                         \
+        i += count;                                                                                                    \
+    }
+
+void LTI_FN(attention)(const lti_attention_task *t, void *scratch)
+{
+    FOR_GROUPS(forward_group)
+}
+
+void LTI_FN(attention_grad_q)(const lti_attention_task *t, void *scratch)
+{
+    FOR_GROUPS(grad_q_group)
+}
+
+void LTI_FN(attention_grad_kv)(const lti_attention_task *t, void *scratch)
+{
+    FOR_GROUPS(grad_kv_group)
+}

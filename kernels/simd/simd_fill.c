@@ -1,0 +1,20 @@
+/* simd_fill.c - puts this instruction set's kernels into a table that holds a lesser set. What is not named here
+ * (log) stays what it was: too rare to be worth a version of its own. */
+#include "kernels/simd/vec.h"
+
+#define USE(name) table->name = LTI_FN(name)
+
+void LTI_PASTE(lti_kernels_fill, _, LTI_ISA)(lti_kernels *table)
+{
+    USE(add), USE(sub), USE(mul), USE(div), USE(scale), USE(axpy);
+    USE(exp), USE(sqrt), USE(relu), USE(sigmoid), USE(tanh), USE(silu), USE(gelu), USE(gelu_tanh);
+    USE(relu_grad), USE(sigmoid_grad), USE(tanh_grad), USE(silu_grad), USE(gelu_grad), USE(gelu_tanh_grad);
+    USE(swiglu), USE(swiglu_grad);
+    USE(sum), USE(max), USE(dot), USE(sum_squares), USE(all_finite);
+    USE(rms_norm), USE(rms_norm_grad), USE(layer_norm), USE(layer_norm_grad);
+    USE(softmax), USE(softmax_grad), USE(log_softmax), USE(cross_entropy), USE(rope);
+    USE(attention), USE(attention_grad_q), USE(attention_grad_kv);
+    USE(adamw), USE(sgd), USE(dropout);
+    USE(to_bf16), USE(from_bf16), USE(to_f16), USE(from_f16);
+    USE(quantize_q4_0), USE(quantize_q8_0), USE(dequantize_q4_0), USE(dequantize_q8_0);
+}
