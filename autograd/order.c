@@ -1,0 +1,122 @@
+/* order.c - a sequence for the live nodes.
+ *
+ * Index order is a valid order of the values; three things bend it. A node with side effects waits for every earlier
+ * reader of what it writes, and then runs at once (an update right after its gradient frees the gradient). A lazy clone
+ * runs when its first reader is placed. A node recorded `after` a writer waits for it. */
+#include "autograd/compile.h"
+
+typedef struct edge {
+    uint32_t effect, next; /* next edge of the same node, or LTI_NONE */
+} edge;
+
+typedef struct orderer {
+    lti_compiler *c;
+    uint8_t *placed;    /* [count]: 1 placed, 2 being placed */
+    uint32_t *waiting;  /* [count]: for effects, how many nodes they wait for */
+    uint32_t *edges_of; /* [count]: head of the list of effects that wait for the node */
+    edge *edges;
+    int n_edges, edges_capacity;
+} orderer;
+
+static bool touches(const lti_compiler *c, const lti_node *n, const lt_param *param)
+{
+    for (int k = 0; k < n->n_in; k++)
+        if (lti_param_of(c, n->in[k]) == param) return true;
+    for (int k = 0; n->op->flags & LTI_EFFECT && k < n->n_params; k++)
+        if (n->param[k] == param) return true;
+    return false;
+}
+
+static bool must_wait(const lti_compiler *c, const lti_node *effect, const lti_node *earlier)
+{
+    for (int k = 0; k < effect->n_params; k++)
+        if (touches(c, earlier, effect->param[k])) return true;
+    return false;
+}
+
+static bool add_edge(orderer *o, uint32_t from, uint32_t effect)
+{
+    if (!lti_graph_grow(o->c->graph, (void **)&o->edges, o->n_edges, &o->edges_capacity, sizeof *o->edges))
+        return false;
+    o->edges[o->n_edges] = (edge){effect, o->edges_of[from]};
+    o->edges_of[from] = (uint32_t)o->n_edges++;
+    o->waiting[effect]++;
+    return true;
+}
+
+/* Edges into effect i: its inputs, and every earlier live node that reads or writes what it writes. */
+static bool effect_edges(orderer *o, uint32_t i)
+{
+    lti_compiler *c = o->c;
+    const lti_node *n = &c->node[i];
+    for (int k = 0; k < n->n_in; k++)
+        if (!add_edge(o, n->in[k].node, i)) return false;
+    if (n->after != LTI_NONE && c->live[n->after] && !add_edge(o, n->after, i)) return false;
+    for (uint32_t j = 0; j < i; j++)
+        if (c->live[j] && must_wait(c, n, &c->node[j]) && !add_edge(o, j, i)) return false;
+    return true;
+}
+
+static lt_status place(orderer *o, uint32_t i);
+
+static lt_status place_needs_of_effect(orderer *o, uint32_t i)
+{
+    const lti_compiler *c = o->c;
+    for (uint32_t j = 0; j < i; j++)
+        if (c->live[j] && !o->placed[j] && must_wait(c, &c->node[i], &c->node[j])) LTI_TRY(place(o, j));
+    return LT_OK;
+}
+
+/* Appends i, then every effect that waited for nothing else. */
+static lt_status append(orderer *o, uint32_t i)
+{
+    o->placed[i] = 1;
+    o->c->order[o->c->n_order++] = i;
+    for (uint32_t e = o->edges_of[i]; e != LTI_NONE; e = o->edges[e].next)
+        if (--o->waiting[o->edges[e].effect] == 0 && !o->placed[o->edges[e].effect])
+            LTI_TRY(place(o, o->edges[e].effect));
+    return LT_OK;
+}
+
+static lt_status place(orderer *o, uint32_t i)
+{
+    const lti_node *n = &o->c->node[i];
+    if (o->placed[i] == 1) return LT_OK;
+    if (o->placed[i] == 2)
+        return lti_fail(o->c->ctx, LT_EINVAL, "%s: %s: reads a value that a later side effect has overwritten", n->name,
+                        n->op->name);
+    o->placed[i] = 2;
+    for (int k = 0; k < n->n_in; k++) LTI_TRY(place(o, n->in[k].node));
+    if (n->after != LTI_NONE && o->c->live[n->after]) LTI_TRY(place(o, n->after));
+    if (n->op->flags & LTI_EFFECT) LTI_TRY(place_needs_of_effect(o, i));
+    return o->placed[i] == 1 ? LT_OK : append(o, i);
+}
+
+static lt_status place_all(orderer *o)
+{
+    lti_compiler *c = o->c;
+    for (uint32_t i = 0; i < c->count; i++) {
+        o->edges_of[i] = LTI_NONE;
+        o->placed[i] = 0;
+    }
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->live[i] && c->node[i].op->flags & LTI_EFFECT && !effect_edges(o, i)) return LT_ENOMEM;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->live[i] && !(c->node[i].flags & LTI_NODE_LAZY)) LTI_TRY(place(o, i));
+    return LT_OK;
+}
+
+lt_status lti_order(lti_compiler *c)
+{
+    orderer o = {.c = c};
+    size_t n = c->count + 1u;
+    o.placed = lti_alloc_array(c->ctx, n, sizeof *o.placed);
+    o.waiting = lti_alloc_array(c->ctx, n, sizeof *o.waiting);
+    o.edges_of = lti_alloc_array(c->ctx, n, sizeof *o.edges_of);
+    lt_status status = o.placed && o.waiting && o.edges_of ? place_all(&o) : LT_ENOMEM;
+    lti_free(c->ctx, o.placed);
+    lti_free(c->ctx, o.waiting);
+    lti_free(c->ctx, o.edges_of);
+    lti_free(c->ctx, o.edges);
+    return status;
+}
