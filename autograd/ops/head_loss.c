@@ -1,0 +1,350 @@
+/* head_loss.c - the loss of an output head x W^T without its logits: x [.., C], W [V, C], R rows.
+ *
+ *     z_r = W x_r,  loss = 1/N sum over live rows r, terms k of weight_k l_k(z_r, input_k,r)
+ *     dz_r = 1/N sum_k weight_k dl_k/dz,  dX_r = W^T dz_r,  dW = sum_r dz_r x_r^T
+ *
+ * [R, V] logits of a large vocabulary are the largest thing in a step (1024 rows of 49152: 200 MB, twice with dz). Here
+ * rows are taken in chunks of at most 64 MB of logits; each chunk is multiplied once, every term reads it, dz takes
+ * the logits' place, and dX and dW are made on the spot: in the forward, as outputs 1 and 2, when somebody reads them.
+ * The backward multiplies them by the loss's cotangent, which is nothing at all when that is 1 (scale_by.c). This is
+ * the scheme of Liger Kernel's fused linear cross entropy (Hsu et al., 2024), without its copy of dW per chunk.
+ *
+ * Rows whose target is negative are left out before anything is multiplied: live rows are gathered, so that a masked
+ * prompt costs nothing. Products are made for fixed sizes; a chunk that is not full is padded with zero rows, which add
+ * nothing, and the rest is taken in quarter chunks so that padding stays small. The loss is summed in double in row
+ * order, dW chunk after chunk: the same bits for any number of threads. */
+#include "autograd/ops/head_kind.h"
+#include "autograd/ops/rows.h"
+#include "kernels/gemm.h"
+
+#include <string.h>
+
+#define CHUNK_BYTES ((int64_t)64 << 20)
+enum { MAX_TERMS = 4, LEAST_ROWS = 64, SIZES = 2 };
+
+extern const lti_op lti_op_head_loss;
+
+typedef struct head_term {
+    const lti_head_kind *kind;
+    double weight, temperature;
+} head_term;
+
+typedef struct head_attr {
+    head_term term[MAX_TERMS];
+    int64_t n, has_norm;
+} head_attr;
+
+/* The products of a chunk of `rows` rows. */
+typedef struct head_size {
+    int64_t rows;
+    lti_gemm *logits, *dx, *dw_first, *dw_more; /* z = x W^T; dX = dz W; dW = dz^T x; dW += dz^T x */
+} head_size;
+
+typedef struct head_state {
+    head_size size[SIZES]; /* size[0] the whole chunk, size[1] a quarter; rows 0: not made */
+    size_t at_z, at_x, at_dx, at_live, at_loss, at_slots, at_gemm, slot_bytes;
+    int64_t slots;
+} head_state;
+
+typedef struct head_run {
+    lti_step *step;
+    const head_state *state;
+    double norm;
+    bool want_dz;
+    lt_real *z, *x, *dx; /* [chunk, V], [chunk, C], [chunk, C] */
+    int64_t *live;       /* [R]: rows that count */
+    double *loss;        /* [R], by place in `live` */
+    void *gemm;
+    int64_t V, C, n_live, begin; /* begin: first place in `live` of the chunk at hand */
+} head_run;
+
+/* ---- Recording ---- */
+
+static bool head_shape(lti_shaper *s)
+{
+    char a[LTI_DIMS_TEXT], b[LTI_DIMS_TEXT];
+    const head_attr *attr = s->attr;
+    const lti_value *x = s->in[0], *w = s->in[1];
+    if (!lti_f32_inputs(s, 0, 1)) return false;
+    if (w->type != LT_F32 && !lt_dtype_is_lattice(w->type))
+        return lti_shape_fail(s, "the head's weight is %s; f32 (lt_cast) or a block lattice is possible",
+                              lt_dtype_name(w->type));
+    if (x->rank < 1 || w->rank != 2 || w->dim[1] != x->dim[x->rank - 1] || w->dim[0] < 1 || w->dim[1] < 1)
+        return lti_shape_fail(s, "x %s with weight %s; they are [.., C] and [V, C]", lti_dims(x, a), lti_dims(w, b));
+    for (int i = 0; i < attr->n; i++)
+        if (!attr->term[i].kind->check(s, x, s->in[2 + i], w->dim[0])) return false;
+    if (attr->has_norm && (s->in[2 + attr->n]->rank != 0 || s->in[2 + attr->n]->type != LT_F32))
+        return lti_shape_fail(s, "`norm` is to be a single number");
+    lti_value_set(&s->out[0], LT_F32, 0, NULL);
+    lti_value_set(&s->out[1], LT_F32, x->rank, x->dim);
+    lti_value_set(&s->out[2], LT_F32, 2, w->dim);
+    return true;
+}
+
+static void head_vjp(lti_vjp *v)
+{
+    if (lt_is_nil(v->dy[0])) return;
+    for (int i = 0; i < 2; i++)
+        if (v->need[i]) v->dx[i] = lti_scale_by(v->out[1 + i], v->dy[0]);
+}
+
+/* ---- Preparing ---- */
+
+/* Rows of a chunk: as even as the limit allows, so that the last one is nearly full. */
+static int64_t chunk_rows(int64_t rows, int64_t V)
+{
+    int64_t most = CHUNK_BYTES / (V * (int64_t)sizeof(lt_real));
+    if (most < LEAST_ROWS) most = LEAST_ROWS;
+    if (rows <= most) return rows;
+    int64_t chunks = (rows + most - 1) / most;
+    return (rows + chunks - 1) / chunks;
+}
+
+static void free_size(lt_ctx *ctx, head_size *size)
+{
+    lti_gemm_free(ctx, size->logits);
+    lti_gemm_free(ctx, size->dx);
+    lti_gemm_free(ctx, size->dw_first);
+    lti_gemm_free(ctx, size->dw_more);
+}
+
+static void head_release(lti_step *step)
+{
+    head_state *state = step->state;
+    for (int i = 0; state && i < SIZES; i++) free_size(step->ctx, &state->size[i]);
+    lti_state_free(step);
+}
+
+static lt_status make_size(lti_step *step, int64_t rows, head_size *size)
+{
+    int64_t V = step->in[1].dim[0], C = step->in[1].dim[1];
+    lt_dtype type = step->in[1].type;
+    size->rows = rows;
+    LTI_TRY(lti_gemm_create(step->ctx, &(lti_gemm_shape){.m = rows, .n = V, .k = C, .tb = true, .b_type = type},
+                            &size->logits));
+    if (step->out[1].data)
+        LTI_TRY(lti_gemm_create(step->ctx, &(lti_gemm_shape){.m = rows, .n = C, .k = V, .b_type = type}, &size->dx));
+    if (!step->out[2].data) return LT_OK;
+    lti_gemm_shape dw = {.m = V, .n = C, .k = rows, .ta = true};
+    LTI_TRY(lti_gemm_create(step->ctx, &dw, &size->dw_first));
+    dw.accumulate = true;
+    return lti_gemm_create(step->ctx, &dw, &size->dw_more);
+}
+
+static size_t take(size_t *total, size_t bytes)
+{
+    size_t at = *total;
+    *total += lti_round64(bytes);
+    return at;
+}
+
+static size_t gemm_bytes(const head_state *state)
+{
+    size_t most = 0;
+    for (int i = 0; i < SIZES; i++) {
+        const head_size *s = &state->size[i];
+        const lti_gemm *all[] = {s->logits, s->dx, s->dw_first, s->dw_more};
+        for (int k = 0; k < LTI_COUNT(all); k++)
+            if (all[k] && lti_gemm_scratch(all[k]) > most) most = lti_gemm_scratch(all[k]);
+    }
+    return most;
+}
+
+/* Scratch of a row: what the kinds want and, where several terms are added, the sum and one term's dz. */
+static size_t row_bytes(const head_attr *attr, int64_t V, bool want_dz)
+{
+    size_t most = 0, row = lti_round64((size_t)V * sizeof(lt_real));
+    for (int i = 0; i < attr->n; i++) {
+        const lti_head_kind *kind = attr->term[i].kind;
+        size_t bytes = kind->scratch ? lti_round64(kind->scratch(V)) : 0;
+        if (bytes > most) most = bytes;
+    }
+    return most + (want_dz && attr->n > 1 ? 2 * row : 0);
+}
+
+static lt_status head_prepare(lti_step *step)
+{
+    int64_t all = lti_rows(&step->in[0]), V = step->in[1].dim[0], C = step->in[1].dim[1];
+    bool want_dz = step->out[1].data || step->out[2].data;
+    if (all == 0) return LT_OK;
+    head_state *state = lti_alloc(step->ctx, sizeof *state);
+    if (!state) return LT_ENOMEM;
+    step->state = state;
+    int64_t rows = chunk_rows(all, V), quarter = (rows + 3) / 4;
+    LTI_TRY(make_size(step, rows, &state->size[0]));
+    if (rows >= LEAST_ROWS) LTI_TRY(make_size(step, quarter, &state->size[1]));
+    state->slots = lti_slots_count(rows);
+    state->slot_bytes = row_bytes(step->attr, V, want_dz);
+    size_t total = 0, real = sizeof(lt_real);
+    state->at_z = take(&total, (size_t)(rows * V) * real);
+    state->at_x = take(&total, (size_t)(rows * C) * real);
+    state->at_dx = take(&total, step->out[1].data ? (size_t)(rows * C) * real : 0);
+    state->at_live = take(&total, (size_t)all * sizeof(int64_t));
+    state->at_loss = take(&total, (size_t)all * sizeof(double));
+    state->at_slots = take(&total, (size_t)state->slots * state->slot_bytes);
+    state->at_gemm = take(&total, gemm_bytes(state));
+    step->scratch_bytes = total;
+    return LT_OK;
+}
+
+/* ---- Running ---- */
+
+/* Lists the rows that count. */
+static lt_status find_live(head_run *run)
+{
+    const lti_step *step = run->step;
+    const head_attr *attr = step->attr;
+    int64_t rows = lti_rows(&step->in[0]), unused;
+    for (int k = 0; k < attr->n; k++)
+        if (attr->term[k].kind->targets) LTI_TRY(lti_live_targets(step, &step->in[2 + k], run->V, &unused));
+    for (int64_t r = 0; r < rows; r++) {
+        bool counts = true;
+        for (int k = 0; k < attr->n; k++)
+            if (attr->term[k].kind->targets && ((const int32_t *)step->in[2 + k].data)[r] < 0) counts = false;
+        if (counts) run->live[run->n_live++] = r;
+    }
+    return LT_OK;
+}
+
+/* One row of the chunk: all terms read z; then dz takes its place. */
+static void head_row(void *arg, int64_t i, void *scratch)
+{
+    const head_run *run = arg;
+    const lti_step *step = run->step;
+    const head_attr *attr = step->attr;
+    int64_t V = run->V;
+    bool several = run->want_dz && attr->n > 1;
+    size_t stride = lti_round64((size_t)V * sizeof(lt_real));
+    lt_real *z = run->z + i * V, *sum = scratch, *part = (lt_real *)((char *)scratch + stride);
+    lti_head_row row = {.V = V, .z = z, .row = run->live[run->begin + i]};
+    row.scratch = several ? (char *)scratch + 2 * stride : scratch;
+    double loss = 0;
+    for (int k = 0; k < attr->n; k++) {
+        const head_term *term = &attr->term[k];
+        row.input = &step->in[2 + k];
+        row.temperature = term->temperature;
+        row.scale = (lt_real)(term->weight / run->norm);
+        row.dz = !run->want_dz ? NULL : !several ? z : k == 0 ? sum : part;
+        loss += term->weight * term->kind->row(&row);
+        if (several && k > 0) lti_k()->add(V, sum, 1, part, 1, sum);
+    }
+    if (several) memcpy(z, sum, (size_t)V * sizeof *z);
+    run->loss[run->begin + i] = loss;
+}
+
+static void gather_rows(const head_run *run, int64_t n, int64_t padded)
+{
+    const lt_real *x = run->step->in[0].data;
+    size_t bytes = (size_t)run->C * sizeof *x;
+    for (int64_t i = 0; i < n; i++) memcpy(run->x + i * run->C, x + run->live[run->begin + i] * run->C, bytes);
+    memset(run->x + n * run->C, 0, (size_t)(padded - n) * bytes);
+}
+
+/* `n` live rows from run->begin on, by the products of `size`. */
+static lt_status head_chunk(head_run *run, const head_size *size, int64_t n)
+{
+    const lti_step *step = run->step;
+    const head_state *state = run->state;
+    const void *w = step->in[1].data;
+    lt_real *dx = step->out[1].data, *dw = step->out[2].data;
+    gather_rows(run, n, size->rows);
+    LTI_TRY(lti_gemm_run(size->logits, run->x, w, run->z, run->gemm)); /* [rows, V] */
+    lti_slots_run(n, state->slots, state->slot_bytes, (char *)step->scratch + state->at_slots, head_row, run);
+    memset(run->z + n * run->V, 0, (size_t)((size->rows - n) * run->V) * sizeof *run->z);
+    if (dw) LTI_TRY(lti_gemm_run(run->begin ? size->dw_more : size->dw_first, run->z, run->x, dw, run->gemm));
+    if (!dx) return LT_OK;
+    LTI_TRY(lti_gemm_run(size->dx, run->z, w, run->dx, run->gemm)); /* [rows, C] */
+    for (int64_t i = 0; i < n; i++)
+        memcpy(dx + run->live[run->begin + i] * run->C, run->dx + i * run->C, (size_t)run->C * sizeof *dx);
+    return LT_OK;
+}
+
+static lt_status all_chunks(head_run *run)
+{
+    const head_size *size = run->state->size;
+    while (run->begin < run->n_live) {
+        int64_t left = run->n_live - run->begin;
+        bool small = size[1].rows && left <= size[0].rows - size[1].rows;
+        const head_size *use = &size[small];
+        int64_t n = left < use->rows ? left : use->rows;
+        LTI_TRY(head_chunk(run, use, n));
+        run->begin += n;
+    }
+    return LT_OK;
+}
+
+/* Nothing counts: a loss of 0 without a gradient. */
+static void set_zero(lti_step *step)
+{
+    for (int k = 0; k < 3; k++)
+        if (step->out[k].data) memset(step->out[k].data, 0, (size_t)step->out[k].count * sizeof(lt_real));
+}
+
+static lt_status head_run_step(lti_step *step)
+{
+    const head_state *state = step->state;
+    const head_attr *attr = step->attr;
+    if (!state) {
+        set_zero(step);
+        return LT_OK;
+    }
+    char *scratch = step->scratch;
+    head_run run = {.step = step,
+                    .state = state,
+                    .want_dz = step->out[1].data || step->out[2].data,
+                    .z = (lt_real *)(scratch + state->at_z),
+                    .x = (lt_real *)(scratch + state->at_x),
+                    .dx = (lt_real *)(scratch + state->at_dx),
+                    .live = (int64_t *)(scratch + state->at_live),
+                    .loss = (double *)(scratch + state->at_loss),
+                    .gemm = scratch + state->at_gemm,
+                    .V = step->in[1].dim[0],
+                    .C = step->in[1].dim[1]};
+    LTI_TRY(find_live(&run));
+    run.norm = attr->has_norm ? (double)lti_number(&step->in[2 + attr->n]) : (double)run.n_live;
+    if (run.n_live == 0 || run.norm == 0) {
+        set_zero(step);
+        return LT_OK;
+    }
+    lt_real *dx = step->out[1].data;
+    if (dx && run.n_live < lti_rows(&step->in[0])) memset(dx, 0, (size_t)step->out[1].count * sizeof *dx);
+    LTI_TRY(all_chunks(&run));
+    double sum = 0;
+    for (int64_t i = 0; i < run.n_live; i++) sum += run.loss[i];
+    if (step->out[0].data) *(lt_real *)step->out[0].data = (lt_real)(sum / run.norm);
+    return LT_OK;
+}
+
+const lti_op lti_op_head_loss = {
+    .name = "head_loss",
+    .min_in = 3,
+    .max_in = 3 + MAX_TERMS,
+    .n_out = 3,
+    .flags = LTI_KEEP,
+    .shape = head_shape,
+    .vjp = head_vjp,
+    .prepare = head_prepare,
+    .run = head_run_step,
+    .release = head_release,
+};
+
+lt_t lt_head_loss(lt_t x, lt_t w, int n, const lt_head_term *terms, lt_t norm)
+{
+    if (lt_is_nil(x)) return x;
+    if (n < 1 || n > MAX_TERMS)
+        return lti_graph_fail(x.graph, LT_EINVAL, "head_loss: %d terms; 1 to %d are possible", n, MAX_TERMS);
+    head_attr attr;
+    memset(&attr, 0, sizeof attr);
+    attr.n = n;
+    attr.has_norm = !lt_is_nil(norm);
+    lt_t in[3 + MAX_TERMS] = {x, w};
+    for (int i = 0; i < n; i++) {
+        if (!terms[i].kind || (terms[i].kind == lt_head_kl() && !(terms[i].temperature > 0)))
+            return lti_graph_fail(x.graph, LT_EINVAL, "head_loss: term %d has %s", i,
+                                  terms[i].kind ? "a temperature that is not above 0" : "no kind");
+        attr.term[i] = (head_term){terms[i].kind, terms[i].weight, terms[i].temperature};
+        in[2 + i] = terms[i].input;
+    }
+    in[2 + n] = norm;
+    return lti_emit(&lti_op_head_loss, 2 + n + (int)attr.has_norm, in, &attr, sizeof attr);
+}

@@ -1,0 +1,75 @@
+/* lattice_convert.c - see lattice_convert.h. A task gets whole blocks, so cuts change no byte. */
+#include "autograd/ops/lattice_convert.h"
+#include "autograd/ops/rows.h"
+
+typedef struct convert_job {
+    lt_dtype type;
+    int64_t blocks, tasks;
+    const lt_real *x; /* encode */
+    lt_real *y;       /* decode */
+    char *stored;
+} convert_job;
+
+bool lti_converts(lt_dtype type)
+{
+    return type == LT_BF16 || type == LT_F16 || type == LT_Q4_0 || type == LT_Q8_0;
+}
+
+/* The range of the task: first element, number of elements, address of the stored bytes. */
+static int64_t range_of(const convert_job *job, int64_t task, int64_t *first, void **stored)
+{
+    int64_t begin, end, block = lt_dtype_block(job->type);
+    lti_row_range(job->blocks, job->tasks, task, &begin, &end);
+    *first = begin * block;
+    *stored = job->stored + (size_t)begin * lt_dtype_bytes(job->type);
+    return (end - begin) * block;
+}
+
+static void encode_task(void *arg, int64_t task, int thread)
+{
+    const convert_job *job = arg;
+    void *y;
+    int64_t first, n = range_of(job, task, &first, &y);
+    const lt_real *x = job->x + first;
+    switch (job->type) {
+    case LT_BF16: lti_k()->to_bf16(n, x, y); break;
+    case LT_F16: lti_k()->to_f16(n, x, y); break;
+    case LT_Q4_0: lti_k()->quantize_q4_0(n, x, y); break;
+    case LT_Q8_0: lti_k()->quantize_q8_0(n, x, y); break;
+    default: break;
+    }
+}
+
+static void decode_task(void *arg, int64_t task, int thread)
+{
+    const convert_job *job = arg;
+    void *x;
+    int64_t first, n = range_of(job, task, &first, &x);
+    lt_real *y = job->y + first;
+    switch (job->type) {
+    case LT_BF16: lti_k()->from_bf16(n, x, y); break;
+    case LT_F16: lti_k()->from_f16(n, x, y); break;
+    case LT_Q4_0: lti_k()->dequantize_q4_0(n, x, y); break;
+    case LT_Q8_0: lti_k()->dequantize_q8_0(n, x, y); break;
+    default: break;
+    }
+}
+
+static void convert(convert_job *job, int64_t n, lti_task task)
+{
+    int64_t block = lt_dtype_block(job->type);
+    job->blocks = n / block;
+    job->tasks = lti_row_tasks(job->blocks, block, 256);
+    lti_par(job->tasks, task, job);
+}
+
+void lti_encode(int64_t n, const lt_real *x, lt_dtype type, void *y)
+{
+    convert(&(convert_job){.type = type, .x = x, .stored = y}, n, encode_task);
+}
+
+void lti_decode(int64_t n, lt_dtype type, const void *x, lt_real *y)
+{
+    /* The job holds one pointer for both directions; decoding reads it alone. */
+    convert(&(convert_job){.type = type, .y = y, .stored = (char *)(uintptr_t)x}, n, decode_task);
+}

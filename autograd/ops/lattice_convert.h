@@ -1,0 +1,13 @@
+/* lattice_convert.h - values between lt_real and the types they are stored in, in parallel over whole blocks. */
+#ifndef LTI_LATTICE_CONVERT_H
+#define LTI_LATTICE_CONVERT_H
+
+#include "autograd/op.h"
+
+/* Whether lti_encode and lti_decode know the type: bf16, f16, q4_0, q8_0. */
+bool lti_converts(lt_dtype type);
+/* n elements, a multiple of the type's block. */
+void lti_encode(int64_t n, const lt_real *x, lt_dtype type, void *y);
+void lti_decode(int64_t n, lt_dtype type, const void *x, lt_real *y);
+
+#endif
