@@ -1,0 +1,34 @@
+/* update_parts.h - what the update ops share: a gradient into a param, lr, and perhaps a clip factor and a flag. */
+#ifndef LTI_UPDATE_PARTS_H
+#define LTI_UPDATE_PARTS_H
+
+#include "autograd/op.h"
+#include "lathe/optim.h"
+
+/* Checks input 0 against the param and that all others are single numbers; sets out[0] to the param. */
+static inline bool lti_update_shape(lti_shaper *s, const lti_value *param)
+{
+    char a[LTI_DIMS_TEXT], b[LTI_DIMS_TEXT];
+    if (!lti_value_same(s->in[0], param))
+        return lti_shape_fail(s, "gradient %s %s of a parameter %s %s; type and shape are to be equal",
+                              lt_dtype_name(s->in[0]->type), lti_dims(s->in[0], a), lt_dtype_name(param->type),
+                              lti_dims(param, b));
+    for (int i = 1; i < s->n_in; i++)
+        if (s->in[i]->rank != 0 || s->in[i]->type != LT_F32)
+            return lti_shape_fail(s, "input %d %s is to be a single number", i, lti_dims(s->in[i], a));
+    s->out[0] = *param;
+    return true;
+}
+
+/* Whether a moment fits its weight; otherwise the graph's error. */
+static inline bool lti_moment_fits(lt_graph *graph, const char *op, const lti_value *w, const lt_param *moment)
+{
+    lti_value m;
+    lti_value_set(&m, lt_param_type(moment), lt_param_rank(moment), lt_param_shape(moment));
+    if (w->type == LT_F32 && lti_value_same(w, &m)) return true;
+    lti_graph_fail(graph, LT_EINVAL, "%s: moment '%s' and its weight are to be f32 of one shape", op,
+                   lt_param_name(moment));
+    return false;
+}
+
+#endif
