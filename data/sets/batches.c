@@ -1,0 +1,150 @@
+/* batches.c - lt_batches: which rows come next.
+ *
+ * The order of an epoch is a permutation made from (seed, epoch) alone, so (epoch, rows used) is the whole state: a run
+ * that stops anywhere goes on with the batch it would have had. The last, short batch of an epoch is used like any
+ * other; nothing is dropped and nothing comes twice. */
+#include "base/ctx.h"
+#include "base/rng.h"
+#include "lathe/data.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct lt_batches {
+    lt_ctx *ctx;
+    const lt_dataset *text;
+    const lt_arrays *arrays;
+    int64_t rows, batch_size;
+    uint64_t seed;
+    bool shuffle;
+    lt_cursor next;
+    int64_t ordered; /* the epoch whose order lies in `order`; -1: none */
+    int64_t *order;  /* [rows] */
+    int64_t *chosen; /* [batch_size] rows of the batch that was chosen last */
+    int64_t chosen_count;
+};
+
+lt_status lt_batches_create(lt_ctx *ctx, const lt_dataset *dataset, const lt_arrays *arrays, int64_t batch_size,
+                            uint64_t seed, bool shuffle, lt_batches **batches)
+{
+    *batches = NULL;
+    if (!dataset == !arrays) return lti_fail(ctx, LT_EINVAL, "batches: give either a text data set or arrays");
+    int64_t rows = dataset ? lt_dataset_rows(dataset) : arrays->n;
+    if (batch_size < 1 || batch_size > 1 << 24)
+        return lti_fail(ctx, LT_EINVAL, "batches: batch size %" PRId64 " must lie in 1 .. %d", batch_size, 1 << 24);
+    if (rows < 1) return lti_fail(ctx, LT_EINVAL, "batches: the data set has no rows");
+    lt_batches *b = lti_alloc(ctx, sizeof *b);
+    if (!b) return LT_ENOMEM;
+    *b = (lt_batches){.ctx = ctx,
+                      .text = dataset,
+                      .arrays = arrays,
+                      .rows = rows,
+                      .batch_size = batch_size,
+                      .seed = seed,
+                      .shuffle = shuffle,
+                      .ordered = -1};
+    b->order = lti_alloc_array(ctx, (size_t)rows, sizeof *b->order);
+    b->chosen = lti_alloc_array(ctx, (size_t)batch_size, sizeof *b->chosen);
+    if (!b->order || !b->chosen) {
+        lt_batches_free(b);
+        return LT_ENOMEM;
+    }
+    *batches = b;
+    return LT_OK;
+}
+
+void lt_batches_free(lt_batches *b)
+{
+    if (!b) return;
+    lti_free(b->ctx, b->order);
+    lti_free(b->ctx, b->chosen);
+    lti_free(b->ctx, b);
+}
+
+static void make_order(lt_batches *b)
+{
+    if (b->ordered == b->next.epoch) return;
+    lti_rng rng = {b->seed, lti_rng_stream("data/order"), (uint32_t)b->next.epoch};
+    if (b->shuffle)
+        lti_rng_shuffle(&rng, b->rows, b->order);
+    else
+        for (int64_t i = 0; i < b->rows; i++) b->order[i] = i;
+    b->ordered = b->next.epoch;
+}
+
+lt_status lt_batches_next(lt_batches *b, lt_batch *batch)
+{
+    if (b->next.index == b->rows) b->next = (lt_cursor){b->next.epoch + 1, 0};
+    make_order(b);
+    int64_t left = b->rows - b->next.index;
+    b->chosen_count = left < b->batch_size ? left : b->batch_size;
+    *batch = (lt_batch){.rows = b->chosen_count, .epoch = b->next.epoch, .indices = b->chosen};
+    for (int64_t i = 0; i < b->chosen_count; i++) {
+        b->chosen[i] = b->order[b->next.index + i];
+        int64_t length = 2;
+        if (b->text) lt_dataset_row(b->text, b->chosen[i], &length);
+        batch->targets += length - 1;
+        if (b->text && length > batch->longest) batch->longest = length;
+    }
+    b->next.index += b->chosen_count;
+    batch->last = b->next.index == b->rows;
+    return LT_OK;
+}
+
+lt_status lt_batches_fill(const lt_batches *b, int64_t B, int64_t T, int32_t *tokens, int32_t *targets)
+{
+    if (!b->text) return lti_fail(b->ctx, LT_EINVAL, "batches: arrays are filled by lt_batches_fill_arrays");
+    if (B < b->chosen_count)
+        return lti_fail(b->ctx, LT_EINVAL, "batches: %" PRId64 " rows do not fit B = %" PRId64, b->chosen_count, B);
+    for (int64_t row = 0; row < B; row++, tokens += T, targets += T) {
+        int64_t length = 0;
+        const int32_t *ids = row < b->chosen_count ? lt_dataset_row(b->text, b->chosen[row], &length) : NULL;
+        if (length > T)
+            return lti_fail(b->ctx, LT_EINVAL, "batches: a row of %" PRId64 " positions does not fit T = %" PRId64,
+                            length, T);
+        for (int64_t t = 0; t < T; t++) {
+            tokens[t] = t < length ? ids[t] : 0;
+            targets[t] = t + 1 < length ? ids[t + 1] : -1;
+        }
+    }
+    return LT_OK;
+}
+
+lt_status lt_batches_fill_arrays(const lt_batches *b, int64_t B, lt_real *x, int32_t *y)
+{
+    if (!b->arrays) return lti_fail(b->ctx, LT_EINVAL, "batches: text is filled by lt_batches_fill");
+    if (B < b->chosen_count)
+        return lti_fail(b->ctx, LT_EINVAL, "batches: %" PRId64 " rows do not fit B = %" PRId64, b->chosen_count, B);
+    int64_t d = b->arrays->d;
+    for (int64_t row = 0; row < B; row++, x += d) {
+        bool used = row < b->chosen_count;
+        y[row] = used ? b->arrays->y[b->chosen[row]] : -1;
+        if (used)
+            memcpy(x, b->arrays->x + b->chosen[row] * d, (size_t)d * sizeof *x);
+        else
+            memset(x, 0, (size_t)d * sizeof *x);
+    }
+    return LT_OK;
+}
+
+lt_cursor lt_batches_cursor(const lt_batches *b)
+{
+    return b->next;
+}
+
+lt_status lt_batches_seek(lt_batches *b, lt_cursor cursor)
+{
+    if (cursor.epoch < 0 || cursor.index < 0 || cursor.index > b->rows)
+        return lti_fail(b->ctx, LT_EINVAL,
+                        "batches: cursor (%" PRId64 ", %" PRId64 ") lies outside %" PRId64
+                        " rows; was the data changed?",
+                        cursor.epoch, cursor.index, b->rows);
+    b->next = cursor;
+    b->chosen_count = 0;
+    return LT_OK;
+}
+
+int64_t lt_batches_per_epoch(const lt_batches *b)
+{
+    return (b->rows + b->batch_size - 1) / b->batch_size;
+}

@@ -1,0 +1,23 @@
+/* documents.h - a text as documents, and which of them belong to a split. */
+#ifndef LTI_DOCUMENTS_H
+#define LTI_DOCUMENTS_H
+
+#include "base/ctx.h"
+#include "lathe/data.h"
+
+typedef struct lti_document {
+    int64_t begin, end; /* bytes of the text */
+    uint64_t hash;
+    bool valid;
+} lti_document;
+
+/* Documents are what lies between lines that hold <|endoftext|> alone; the newline before such a line belongs to
+ * neither, empty ones are left out. The same as splitting by the expression (?:^|\n)<\|endoftext\|>(?:\n|$).
+ * `list` is to be freed with lti_free. */
+lt_status lti_documents(lt_ctx *ctx, const char *text, int64_t bytes, lti_document **list, int64_t *count);
+
+/* Keeps the documents of the split in list[0 .. *count), in their order. A single document is cut in two at a line. */
+lt_status lti_documents_split(lt_ctx *ctx, const char *text, lt_split split, double fraction, lti_document *list,
+                              int64_t *count);
+
+#endif

@@ -1,0 +1,338 @@
+/* tokenizer_json.c - from the text of a tokenizer.json to tables and steps.
+ *
+ * Whatever this file does not implement is refused by its name: a normalizer that is skipped in silence gives ids that
+ * look right and a model that is quietly worse. Numbers are held against the file: ids, lengths and counts are bounded
+ * before anything is sized by them. */
+#include "data/tokenizer/reading.h"
+#include "data/utf8.h"
+
+#include <string.h>
+
+/* ---- Vocabulary ---- */
+
+/* An id in [0, LTI_VOCAB_LIMIT). */
+static lt_status read_id(const lti_reading *r, const char *token, json_t *value, int32_t *id)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= LTI_VOCAB_LIMIT)
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: the id of token '%.60s' must be a whole number below %d", r->path,
+                        token, LTI_VOCAB_LIMIT);
+    *id = (int32_t)json_integer_value(value);
+    return LT_OK;
+}
+
+/* The largest id + 1 and the bytes of all tokens. */
+static lt_status measure(const lti_reading *r, json_t *vocab, json_t *added, int32_t *count, uint64_t *bytes)
+{
+    const char *token;
+    json_t *value;
+    size_t i;
+    int32_t id;
+    *count = 0;
+    *bytes = 0;
+    json_object_foreach(vocab, token, value)
+    {
+        LTI_TRY(read_id(r, token, value, &id));
+        if (id >= *count) *count = id + 1;
+        size_t length = strlen(token);
+        if (length == 0 || length > LTI_TOKEN_LIMIT)
+            return lti_fail(r->ctx, length ? LT_ELIMIT : LT_EFORMAT, "%s: token %d has %zu bytes; 1 to %d are allowed",
+                            r->path, id, length, LTI_TOKEN_LIMIT);
+        *bytes += length;
+    }
+    json_array_foreach(added, i, value)
+    {
+        json_t *content = json_object_get(value, "content");
+        size_t length = json_string_length(content);
+        if (!json_is_string(content) || length == 0 || length > LTI_TOKEN_LIMIT)
+            return lti_fail(r->ctx, LT_EFORMAT,
+                            "%s: added token number %zu: its content must be a string of 1 to %d bytes", r->path, i,
+                            LTI_TOKEN_LIMIT);
+        LTI_TRY(read_id(r, json_string_value(content), json_object_get(value, "id"), &id));
+        if (id >= *count) *count = id + 1;
+        *bytes += length;
+    }
+    if (*count == 0) return lti_fail(r->ctx, LT_EFORMAT, "%s: the vocabulary is empty", r->path);
+    return LT_OK;
+}
+
+/* b of "<0xBB>" with exactly two hexadecimal digits, or -1. */
+static int fallback_byte(const char *token, size_t length)
+{
+    int value = 0;
+    if (length != 6 || memcmp(token, "<0x", 3) != 0 || token[5] != '>') return -1;
+    for (int i = 3; i < 5; i++) {
+        char c = token[i];
+        if (c >= '0' && c <= '9')
+            value = value * 16 + c - '0';
+        else if (c >= 'A' && c <= 'F')
+            value = value * 16 + c - 'A' + 10;
+        else
+            return -1;
+    }
+    return value;
+}
+
+/* Spells a byte-level token as bytes. False when a character stands for none: such a token is found by no text. */
+static bool to_bytes(const char *token, size_t length, char *bytes, size_t *count)
+{
+    *count = 0;
+    for (size_t at = 0; at < length;) {
+        int n = lti_utf8_length((const unsigned char *)token + at, length - at);
+        int byte = n ? lti_byte_of_point(lti_utf8_point((const unsigned char *)token + at, n)) : -1;
+        if (byte < 0) return false;
+        bytes[(*count)++] = (char)byte;
+        at += (size_t)n;
+    }
+    return true;
+}
+
+static lt_status set_token(const lti_reading *r, int32_t id, const char *token, size_t length, char *scratch)
+{
+    lt_tokenizer *tok = r->tok;
+    bool findable = true;
+    if (tok->vocab.tokens[id].length)
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: id %d is given to two tokens, one of them '%.60s'", r->path, id,
+                        token);
+    if (tok->bpe.byte_level) {
+        size_t count;
+        findable = to_bytes(token, length, scratch, &count);
+        if (findable) {
+            token = scratch;
+            length = count;
+        }
+    } else {
+        tok->vocab.tokens[id].byte = (int16_t)fallback_byte(token, length);
+        if (tok->vocab.tokens[id].byte >= 0) tok->bpe.byte_tokens[tok->vocab.tokens[id].byte] = id;
+    }
+    return lti_vocab_set(&tok->vocab, id, token, length, findable);
+}
+
+static lt_status read_vocab(const lti_reading *r, json_t *vocab, json_t *added)
+{
+    int32_t count;
+    uint64_t bytes;
+    LTI_TRY(measure(r, vocab, added, &count, &bytes));
+    if (bytes > UINT32_MAX / 2) return lti_fail(r->ctx, LT_ELIMIT, "%s: the tokens have over 2 GiB of text", r->path);
+    LTI_TRY(lti_vocab_create(r->ctx, count, (uint32_t)bytes, &r->tok->vocab));
+    char *scratch = lti_alloc(r->ctx, LTI_TOKEN_LIMIT);
+    if (!scratch) return LT_ENOMEM;
+    lt_status status = LT_OK;
+    const char *token;
+    json_t *value;
+    json_object_foreach(vocab, token, value)
+    {
+        int32_t id = (int32_t)json_integer_value(value);
+        status = set_token(r, id, token, strlen(token), scratch);
+        if (status != LT_OK) break;
+    }
+    lti_free(r->ctx, scratch);
+    return status;
+}
+
+/* ---- Merges ---- */
+
+/* The two halves of a merge: "a b", or ["a", "b"]. */
+static bool halves(json_t *merge, const char *part[2], size_t length[2])
+{
+    if (json_is_string(merge)) {
+        const char *text = json_string_value(merge), *blank = strchr(text, ' ');
+        if (!blank || blank == text || !blank[1] || strchr(blank + 1, ' ')) return false;
+        part[0] = text;
+        length[0] = (size_t)(blank - text);
+        part[1] = blank + 1;
+        length[1] = strlen(blank + 1);
+        return true;
+    }
+    if (json_array_size(merge) != 2) return false;
+    for (size_t i = 0; i < 2; i++) {
+        part[i] = json_string_value(json_array_get(merge, i));
+        length[i] = json_string_length(json_array_get(merge, i));
+        if (!part[i] || length[i] == 0) return false;
+    }
+    return true;
+}
+
+static lt_status read_merge(const lti_reading *r, int32_t rank, json_t *merge, char *joined)
+{
+    lt_tokenizer *tok = r->tok;
+    const char *part[2];
+    size_t length[2], total = 0;
+    int32_t id[3];
+    if (!halves(merge, part, length))
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: merge number %d must be \"a b\" or [\"a\", \"b\"]", r->path, rank);
+    for (int i = 0; i < 2; i++) {
+        size_t count = length[i];
+        if (length[i] > LTI_TOKEN_LIMIT)
+            return lti_fail(r->ctx, LT_ELIMIT, "%s: merge number %d is too long", r->path, rank);
+        bool spelled = tok->bpe.byte_level && to_bytes(part[i], length[i], joined + total, &count);
+        if (!spelled) memcpy(joined + total, part[i], length[i]);
+        id[i] = lti_vocab_find(&tok->vocab, joined + total, count);
+        if (id[i] < 0)
+            return lti_fail(r->ctx, LT_EFORMAT, "%s: merge number %d: '%.*s' is not in the vocabulary", r->path, rank,
+                            length[i] > 60 ? 60 : (int)length[i], part[i]);
+        total += count;
+    }
+    id[2] = lti_vocab_find(&tok->vocab, joined, total);
+    if (id[2] < 0)
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: merge number %d: '%.*s' + '%.*s' is not in the vocabulary", r->path,
+                        rank, length[0] > 60 ? 60 : (int)length[0], part[0], length[1] > 60 ? 60 : (int)length[1],
+                        part[1]);
+    /* a merge that ends in a control token would let text spell it */
+    if (!tok->vocab.tokens[id[2]].special) lti_bpe_add(&tok->bpe, id[0], id[1], rank, id[2]);
+    return LT_OK;
+}
+
+static lt_status read_merges(const lti_reading *r, json_t *merges)
+{
+    if (!json_is_array(merges))
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: model.merges must be an array, it is %s", r->path,
+                        lti_json_kind(merges));
+    size_t count = json_array_size(merges);
+    if (count > 10 * (size_t)r->tok->vocab.count)
+        return lti_fail(r->ctx, LT_ELIMIT, "%s: %zu merges for %d tokens; at most ten a token are read", r->path, count,
+                        r->tok->vocab.count);
+    LTI_TRY(lti_bpe_create(r->ctx, (int64_t)count, &r->tok->bpe));
+    char *joined = lti_alloc(r->ctx, 2 * LTI_TOKEN_LIMIT);
+    if (!joined) return LT_ENOMEM;
+    lt_status status = LT_OK;
+    for (size_t i = 0; i < count && status == LT_OK; i++)
+        status = read_merge(r, (int32_t)i, json_array_get(merges, i), joined);
+    lti_free(r->ctx, joined);
+    return status;
+}
+
+/* ---- Model ---- */
+
+static lt_status read_model(const lti_reading *r, json_t *model)
+{
+    lti_bpe *bpe = &r->tok->bpe;
+    if (!lti_is_type(model, "BPE") && !(json_is_object(model) && lti_absent(json_object_get(model, "type"))))
+        return lti_unsupported(r, "model", model);
+    static const char *const refused[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
+    for (int i = 0; i < LTI_COUNT(refused); i++) {
+        json_t *value = json_object_get(model, refused[i]);
+        bool nothing = lti_absent(value) || (json_is_string(value) && json_string_length(value) == 0) ||
+                       (json_is_number(value) && json_number_value(value) == 0);
+        if (!nothing) return lti_fail(r->ctx, LT_EUNSUPPORTED, "%s: model.%s is not implemented", r->path, refused[i]);
+    }
+    if (!json_is_object(json_object_get(model, "vocab")))
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: model.vocab must be an object, it is %s", r->path,
+                        lti_json_kind(json_object_get(model, "vocab")));
+    bpe->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
+    bpe->fuse_unknown = json_is_true(json_object_get(model, "fuse_unk"));
+    bpe->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
+    return LT_OK;
+}
+
+static lt_status read_unknown(const lti_reading *r, json_t *unknown)
+{
+    if (lti_absent(unknown)) return LT_OK;
+    r->tok->bpe.unknown = json_is_string(unknown)
+                              ? lti_vocab_find(&r->tok->vocab, json_string_value(unknown), json_string_length(unknown))
+                              : -1;
+    if (r->tok->bpe.unknown >= 0) return LT_OK;
+    return lti_fail(r->ctx, LT_EFORMAT, "%s: model.unk_token is not in the vocabulary", r->path);
+}
+
+/* ---- Added tokens ---- */
+
+static bool flag(json_t *token, const char *name, bool otherwise)
+{
+    json_t *value = json_object_get(token, name);
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+/* The text of an added token as the normalizer leaves it. */
+static lt_status normalized_text(const lti_reading *r, lti_added *added)
+{
+    lti_text *work = r->tok->work;
+    for (int i = 0; i < r->tok->normalize.count; i++) {
+        LTI_TRY(lti_step_apply(&r->tok->normalize.list[i], added->text, added->length, &work[0]));
+        if (work[0].length == 0)
+            return lti_fail(r->ctx, LT_EFORMAT, "%s: added token %d is empty once normalized", r->path, added->id);
+        char *text = lti_alloc(r->ctx, work[0].length + 1);
+        if (!text) return LT_ENOMEM;
+        memcpy(text, work[0].data, work[0].length);
+        lti_free(r->ctx, added->text);
+        added->text = text;
+        added->length = work[0].length;
+    }
+    return LT_OK;
+}
+
+static lt_status read_added(const lti_reading *r, json_t *node)
+{
+    lt_tokenizer *tok = r->tok;
+    json_t *content = json_object_get(node, "content");
+    const char *text = json_string_value(content);
+    size_t length = json_string_length(content);
+    int32_t id = (int32_t)json_integer_value(json_object_get(node, "id"));
+    bool special = flag(node, "special", false), normalized = flag(node, "normalized", !special);
+    lti_token *token = &tok->vocab.tokens[id];
+    if (token->length == 0) {
+        if (lti_vocab_find(&tok->vocab, text, length) >= 0 && !tok->bpe.byte_level)
+            return lti_fail(r->ctx, LT_EFORMAT, "%s: '%.60s' has id %d as an added token and %d in the vocabulary",
+                            r->path, text, id, lti_vocab_find(&tok->vocab, text, length));
+        LTI_TRY(lti_vocab_set(&tok->vocab, id, text, length, lti_vocab_find(&tok->vocab, text, length) < 0));
+    } else if (token->length != length || memcmp(tok->vocab.text + token->offset, text, length) != 0) {
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: added token '%.60s': id %d is another token in the vocabulary",
+                        r->path, text, id);
+    }
+    token->special = special;
+    token->added = true;
+    lti_matcher *matcher = normalized ? &tok->normalized : &tok->raw;
+    lti_added *added = &matcher->list[matcher->count];
+    *added = (lti_added){.length = length,
+                         .id = id,
+                         .special = special,
+                         .single_word = flag(node, "single_word", false),
+                         .left_strip = flag(node, "lstrip", false),
+                         .right_strip = flag(node, "rstrip", false)};
+    added->text = lti_alloc(r->ctx, length + 1);
+    if (!added->text) return LT_ENOMEM;
+    matcher->count++;
+    memcpy(added->text, text, length);
+    return normalized ? normalized_text(r, added) : LT_OK;
+}
+
+static lt_status read_all_added(const lti_reading *r, json_t *added)
+{
+    size_t count = json_array_size(added);
+    r->tok->raw.list = lti_alloc_array(r->ctx, count, sizeof *r->tok->raw.list);
+    r->tok->normalized.list = lti_alloc_array(r->ctx, count, sizeof *r->tok->normalized.list);
+    if (!r->tok->raw.list || !r->tok->normalized.list) return LT_ENOMEM;
+    for (size_t i = 0; i < count; i++) LTI_TRY(read_added(r, json_array_get(added, i)));
+    if (lti_matcher_ready(&r->tok->raw) && lti_matcher_ready(&r->tok->normalized)) return LT_OK;
+    return lti_fail(r->ctx, LT_EFORMAT, "%s: two added tokens have the same text", r->path);
+}
+
+/* ---- The file ---- */
+
+static lt_status read_root(const lti_reading *r, json_t *root)
+{
+    json_t *model = json_object_get(root, "model"), *added = json_object_get(root, "added_tokens");
+    if (!json_is_object(root)) return lti_fail(r->ctx, LT_EFORMAT, "%s: byte 0: an object {...} was expected", r->path);
+    if (!lti_absent(added) && !json_is_array(added))
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: added_tokens must be an array, it is %s", r->path,
+                        lti_json_kind(added));
+    r->tok->bpe.unknown = -1;
+    memset(r->tok->bpe.byte_tokens, 0xFF, sizeof r->tok->bpe.byte_tokens);
+    LTI_TRY(read_model(r, model));
+    LTI_TRY(lti_read_pre_tokenizer(r, json_object_get(root, "pre_tokenizer")));
+    LTI_TRY(lti_read_steps(r, root));
+    LTI_TRY(read_vocab(r, json_object_get(model, "vocab"), added));
+    LTI_TRY(read_all_added(r, added));
+    LTI_TRY(read_unknown(r, json_object_get(model, "unk_token")));
+    LTI_TRY(read_merges(r, json_object_get(model, "merges")));
+    return lti_read_post_processor(r, json_object_get(root, "post_processor"), 0);
+}
+
+lt_status lti_tokenizer_parse(lt_tokenizer *tokenizer, const char *path, const char *bytes, size_t size)
+{
+    lti_reading r = {tokenizer->ctx, path, tokenizer};
+    json_t *root;
+    LTI_TRY(lti_json_parse(r.ctx, path, 0, bytes, size, &root));
+    lt_status status = read_root(&r, root);
+    json_decref(root);
+    return status;
+}
