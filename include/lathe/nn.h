@@ -1,0 +1,40 @@
+/* nn.h - layers: functions that find their parameters by name and pass every site's hooks (attach.h).
+ *
+ * A layer called "attn_q" inside the scope "blk.3" uses the parameters "blk.3.attn_q.weight" and, where it exists,
+ * "blk.3.attn_q.bias" of the graph's params. A missing weight is the graph's error.
+ *
+ *     lt_t h = lt_nn_embedding(tokens, "token_embd");      // [B, T] -> [B, T, C]
+ *     h = lt_nn_rms_norm(h, "output_norm", 1e-5);          // [B, T, C]
+ *     lt_t z = lt_nn_linear(h, "output");                  // [B, T, V]
+ */
+#ifndef LATHE_NN_H
+#define LATHE_NN_H
+
+#include "lathe/attach.h"
+#include "lathe/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* x W^T + b. x [.., in], weight [out, in], bias [out] -> [.., out]. */
+LT_API lt_t lt_nn_linear(lt_t x, const char *name);
+/* Rows of the weight [N, C] by int32 index [..] -> [.., C]. */
+LT_API lt_t lt_nn_embedding(lt_t index, const char *name);
+LT_API lt_t lt_nn_rms_norm(lt_t x, const char *name, double eps);
+LT_API lt_t lt_nn_layer_norm(lt_t x, const char *name, double eps); /* bias optional */
+
+/* The output layer `name`, whose weight is the parameter `weight` ("token_embd.weight" when tied): logits
+ * [.., C] -> [.., V], or the loss of its logits, which then never exist as a whole (lt_head_loss). */
+LT_API lt_t lt_nn_head(lt_t x, const char *name, const char *weight);
+LT_API lt_t lt_nn_head_loss(lt_t x, const char *name, const char *weight, int n, const lt_head_term *terms, lt_t norm);
+
+/* ---- Initial values: element i of a parameter depends on (seed, its name, i) alone ---- */
+LT_API void lt_init_normal(lt_param *param, uint64_t seed, double std);
+LT_API void lt_init_uniform(lt_param *param, uint64_t seed, double bound); /* in [-bound, bound) */
+LT_API void lt_init_constant(lt_param *param, double value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,144 @@
+/* train.h - the loop: training, evaluation, checkpoints and resume, forecast, report.
+ *
+ * The library prints nothing: what there is to say arrives in callbacks, and goes to files under `out`.
+ *
+ *     lt_train_config c;
+ *     lt_train_config_init(&c);
+ *     c.out = "run1", c.steps = 500, c.learning_rate = 1e-3;
+ *     lt_train_result r;
+ *     if (lt_train(model, train_set, valid_set, &c, &r) != LT_OK) return lt_ctx_status(ctx);
+ */
+#ifndef LATHE_TRAIN_H
+#define LATHE_TRAIN_H
+
+#include "lathe/data.h"
+#include "lathe/models.h"
+#include "lathe/optim.h"
+#include "lathe/qat.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a run needs, computed before anything large is allocated. Bytes. */
+typedef struct lt_forecast {
+    uint64_t weights, gradients, optimizer, activations, data,
+        process;        /* process: what is resident already + libraries */
+    uint64_t total;     /* expected peak RSS */
+    uint64_t available; /* min(MemAvailable + what is resident, cgroup limit, memory_limit) */
+} lt_forecast;
+
+/* Told once before step 1. Pointers are valid during the call. */
+typedef struct lt_train_start {
+    int64_t parameters, trainable, steps, first_step; /* first_step > 0: resumed */
+    int64_t train_rows, train_tokens, valid_rows;     /* tokens: scored ones an epoch */
+    const char *resumed_from;                         /* the checkpoint directory, or NULL */
+    const char *skipped;                              /* checkpoints that did not verify, "" if none */
+    const char *qat_table;                            /* one line a type and a line a fallback; "" without QAT */
+    const char *sample;                               /* one decoded training row */
+    lt_forecast forecast;
+} lt_train_start;
+
+typedef struct lt_train_progress {
+    int64_t step, steps, tokens; /* tokens: scored so far */
+    double loss, valid_loss;     /* valid_loss: the last one, NaN before the first */
+    double lr, grad_norm;        /* grad_norm: NaN in fused steps */
+    double tokens_per_second, seconds, eta;
+    uint64_t rss_bytes;
+    bool skipped;     /* a non-finite gradient: the update was left out */
+    const char *note; /* "checkpoint saved", "rolled back to step 40", ... or NULL */
+} lt_train_progress;
+
+typedef struct lt_train_config {
+    size_t size;
+    const char *out;                 /* directory for everything the run writes; NULL: write nothing */
+    int64_t steps;                   /* 0: from epochs */
+    double epochs;                   /* default 1 */
+    int64_t batch_size;              /* rows a micro-batch, default 4 */
+    int64_t grad_accumulation_steps; /* micro-batches a step, weighed by unmasked tokens; default 1 */
+    int64_t max_seq_length;          /* default 512: rows are cut there (the dataset's) */
+    double learning_rate;            /* default 1e-3 */
+    const char *lr_schedule;         /* "cosine" (default), "linear", "constant", "wsd" */
+    double warmup_ratio;             /* of the steps, default 0.05 */
+    double lr_min_ratio;             /* of the learning rate at the end, default 0 */
+    const char *optimizer;           /* "adamw" (default), "sgd" */
+    double weight_decay;             /* default 0 */
+    double beta1, beta2, eps;        /* 0.9, 0.999, 1e-8 */
+    double momentum;                 /* sgd; default 0 */
+    double max_grad_norm;            /* default 1; 0: no clipping, updates fused into the backward */
+    uint64_t seed;                   /* data order and dropout */
+    const char *freeze;              /* comma-separated globs of parameters that stay; NULL */
+    const char *train_only;          /* comma-separated globs of the only ones to train; NULL: all */
+    int64_t save_every;              /* steps between checkpoints; 0: only when interrupted */
+    int64_t keep;                    /* checkpoints kept, default 2 */
+    int64_t eval_every;              /* steps between validations; 0: at the end only */
+    int64_t log_every;               /* steps between progress calls and metrics lines, default 1 */
+    const char *resume;              /* "auto" (default), "never", or a checkpoint directory */
+    bool checkpoint_activations;
+    uint64_t memory_limit;    /* bytes; 0: what the machine has */
+    double max_seconds;       /* save and return LT_EINTERRUPTED after; 0: none */
+    lt_quant_policy quant;    /* QAT; type LT_F32 and embedding LT_F32: none */
+    double qat_start;         /* share of the steps trained in float first, default 0 */
+    const volatile int *stop; /* checked between micro-steps: nonzero saves and returns LT_EINTERRUPTED */
+    void (*on_start)(void *user, const lt_train_start *start);
+    void (*on_progress)(void *user, const lt_train_progress *progress);
+    void *user;
+    const char *command;     /* for run.json; NULL */
+    const char *config_yaml; /* the resolved configuration, written to config.yaml; NULL: not written */
+} lt_train_config;
+LT_API void lt_train_config_init(lt_train_config *config);
+
+typedef struct lt_train_result {
+    int64_t steps, tokens;
+    double first_loss, last_loss, valid_loss, seconds, tokens_per_second;
+    int64_t skipped_steps, rollbacks;
+    uint64_t peak_rss_bytes;
+    lt_forecast forecast;
+} lt_train_result;
+
+/* Trains the model in place. With `out`: checkpoints/, metrics.jsonl, run.json, config.yaml, report.html there; the
+ * model itself is written by the caller (lt_model_save). Errors: LT_ELIMIT when the forecast passes what is available
+ * (the message says what would fit), LT_ENONFINITE when the run diverged, LT_EINTERRUPTED (state saved), LT_EIO. */
+LT_API LT_MUST_USE lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
+                                      const lt_train_config *config, lt_train_result *result);
+/* The forecast of that call alone. */
+LT_API LT_MUST_USE lt_status lt_train_forecast(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
+                                               const lt_train_config *config, lt_forecast *forecast);
+
+typedef struct lt_eval_result {
+    double perplexity, nll; /* nll: mean over scored tokens, natural logarithm */
+    int64_t tokens, documents, rows;
+    double seconds, tokens_per_second;
+    uint64_t peak_rss_bytes, model_bytes;
+    int64_t parameters, nonzero_parameters;
+} lt_eval_result;
+
+/* Perplexity of the model on the rows of a dataset. `quant` (may be NULL) quantizes weights on the way, as training
+ * does. batch_size 0: chosen. */
+LT_API LT_MUST_USE lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_policy *quant,
+                                         int64_t batch_size, lt_eval_result *result);
+
+/* Writes the model's codes: `path` (.safetensors) holds every tensor in its deployed type, lattice blocks as bytes,
+ * with the types in the metadata. Reads the file back and compares every byte. `report` (may be NULL) receives a text:
+ * tensors and bytes by type, fallbacks; free with lt_string_free. */
+LT_API LT_MUST_USE lt_status lt_export_codes(lt_model *model, const lt_quant_policy *policy, const char *path,
+                                             char **report);
+/* A model with the same config and tokenizer whose weights are the codes in the file, used in place (mapped). */
+LT_API LT_MUST_USE lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded);
+
+/* report.html from metrics.jsonl files: SVG curves of loss, validation loss, learning rate, gradient norm; `table` is
+ * an optional HTML-free table: rows of cells separated by tabs, the first row the header. */
+LT_API LT_MUST_USE lt_status lt_report_write(lt_ctx *ctx, const char *path, const char *title, int runs,
+                                             const char *const *names, const char *const *metrics_paths,
+                                             const char *table);
+
+/* Resident bytes now and at their highest, anonymous and file-backed apart. */
+typedef struct lt_memory {
+    uint64_t rss, peak_rss, anonymous, file, available;
+} lt_memory;
+LT_API lt_memory lt_memory_now(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,79 @@
+/* codes.c - weights in their deployed types and back. The kernels are those of training, so the codes written are the
+ * codes trained. */
+#include "autograd/op.h"
+#include "autograd/ops/lattice_convert.h"
+#include "lathe/qat.h"
+
+#include <string.h>
+
+static lt_status check_finite(lt_ctx *ctx, const lt_param *p)
+{
+    const lt_real *x = lt_param_read(p);
+    if (lti_k()->all_finite(lt_param_count(p), x)) return LT_OK;
+    return lti_fail(ctx, LT_ENONFINITE, "cannot quantize '%s': it holds a NaN or an infinity", lt_param_name(p));
+}
+
+/* dst (any type) = src (f32). */
+static void encode(const lt_param *src, lt_param *dst)
+{
+    if (lt_param_type(dst) == LT_F32)
+        memcpy(lt_param_data(dst), lt_param_read(src), lt_param_bytes(src));
+    else
+        lti_encode(lt_param_count(src), lt_param_read(src), lt_param_type(dst), lt_param_data(dst));
+    lt_param_touch(dst);
+}
+
+/* dst (f32) = the values of src (any type). */
+static void decode(const lt_param *src, lt_param *dst)
+{
+    if (lt_param_type(src) == LT_F32)
+        memcpy(lt_param_data(dst), lt_param_read(src), lt_param_bytes(src));
+    else
+        lti_decode(lt_param_count(src), lt_param_type(src), lt_param_read(src), lt_param_data(dst));
+    lt_param_touch(dst);
+}
+
+/* Every weight of `from`, in the policy's type (or f32 when policy is NULL), converted. */
+static lt_status convert_all(const lt_params *from, const lt_quant_policy *policy, lt_params *to)
+{
+    lt_ctx *ctx = lt_params_ctx(from);
+    for (int i = 0; i < lt_params_count(from); i++) {
+        const lt_param *src = lt_params_at(from, i);
+        if (lt_param_role(src) != LT_WEIGHT) continue;
+        lt_dtype type = policy ? lt_quant_type(policy, src) : LT_F32;
+        lt_param *dst;
+        if (policy) LTI_TRY(check_finite(ctx, src));
+        LTI_TRY(lt_params_add(to, lt_param_name(src), type, lt_param_rank(src), lt_param_shape(src), LT_WEIGHT, &dst));
+        (policy ? encode : decode)(src, dst);
+    }
+    return LT_OK;
+}
+
+static lt_status converted(const lt_params *from, const lt_quant_policy *policy, lt_params **to)
+{
+    *to = NULL;
+    lt_params *made;
+    LTI_TRY(lt_params_create(lt_params_ctx(from), &made));
+    lt_status status = convert_all(from, policy, made);
+    if (status == LT_OK)
+        *to = made;
+    else
+        lt_params_free(made);
+    return status;
+}
+
+lt_status lt_quantize_params(const lt_params *params, const lt_quant_policy *policy, lt_params **codes)
+{
+    for (int i = 0; i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        if (lt_param_role(p) == LT_WEIGHT && lt_param_type(p) != LT_F32)
+            return lti_fail(lt_params_ctx(params), LT_EINVAL, "cannot quantize '%s': it is %s already",
+                            lt_param_name(p), lt_dtype_name(lt_param_type(p)));
+    }
+    return converted(params, policy, codes);
+}
+
+lt_status lt_dequantize_params(const lt_params *codes, lt_params **params)
+{
+    return converted(codes, NULL, params);
+}

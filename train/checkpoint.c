@@ -1,0 +1,253 @@
+/* checkpoint.c - checkpoints as safetensors + manifest.json with XXH3-128.
+ *
+ * Safetensors and not HDF5: exact bytes at known offsets, mapped by the reader that models use, written in one pass
+ * with its hash, and no libhdf5 in this process. A checkpoint is made under a temporary name, synced, and renamed, so a
+ * kill or a power loss at any moment leaves the old ones and at most one directory that is swept up later. */
+#include "train/checkpoint.h"
+
+#include "data/files.h"
+#include "data/json.h"
+#include "lathe/formats.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MANIFEST_LIMIT (4u << 20)
+
+static lt_stored stored_type(lt_dtype type)
+{
+    switch (type) {
+    case LT_F32: return LT_STORED_REAL;
+    case LT_BF16: return LT_STORED_BF16;
+    case LT_F16: return LT_STORED_F16;
+    case LT_I32: return LT_STORED_I32;
+    case LT_I8: return LT_STORED_I8;
+    default: return LT_STORED_U8;
+    }
+}
+
+static bool is_saved(const lt_param *p)
+{
+    return lt_param_role(p) != LT_SCRATCH;
+}
+
+/* ---- Writing ---- */
+
+static lt_status write_arrays(lt_ctx *ctx, const char *path, const lt_params *params, char hash[33])
+{
+    size_t n = (size_t)lt_params_count(params) + 1;
+    lt_tensor_entry *entries = lti_alloc_array(ctx, n, sizeof *entries);
+    int64_t(*bytes)[1] = lti_alloc_array(ctx, n, sizeof *bytes);
+    lt_status status = entries && bytes ? LT_OK : LT_ENOMEM;
+    int count = 0;
+    for (int i = 0; status == LT_OK && i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        if (!is_saved(p)) continue;
+        lt_stored stored = stored_type(lt_param_type(p));
+        bool lattice = stored == LT_STORED_U8;
+        bytes[count][0] = (int64_t)lt_param_bytes(p);
+        entries[count] = (lt_tensor_entry){.name = lt_param_name(p), .dtype = stored,
+                                           .rank = lattice ? 1 : lt_param_rank(p),
+                                           .shape = lattice ? bytes[count] : lt_param_shape(p), .data = lt_param_read(p)};
+        count++;
+    }
+    if (status == LT_OK) status = lt_tensors_write(ctx, path, entries, count, NULL, 0, hash);
+    lti_free(ctx, entries);
+    lti_free(ctx, bytes);
+    return status;
+}
+
+static lt_status write_manifest(lt_ctx *ctx, const char *path, int64_t step, const char *hash, json_t *state)
+{
+    json_t *manifest = json_pack("{s:i,s:I,s:{s:s},s:O}", "format", 1, "step", (json_int_t)step, "xxh3",
+                                 "state.safetensors", hash, "state", state);
+    char *text = manifest ? json_dumps(manifest, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    lt_status status = text ? lti_file_write_atomic(ctx, path, text, strlen(text))
+                            : lti_fail(ctx, LT_ENOMEM, "out of memory while writing %s", path);
+    free(text);
+    json_decref(manifest);
+    return status;
+}
+
+static lt_status fill_directory(lt_ctx *ctx, const char *directory, int64_t step, const lt_params *params, json_t *state)
+{
+    char hash[33];
+    char *arrays = lti_path_join(ctx, directory, "state.safetensors");
+    char *manifest = lti_path_join(ctx, directory, "manifest.json");
+    lt_status status = arrays && manifest ? lti_mkdirs(ctx, directory) : LT_ENOMEM;
+    if (status == LT_OK) status = write_arrays(ctx, arrays, params, hash);
+    if (status == LT_OK) status = write_manifest(ctx, manifest, step, hash, state);
+    if (status == LT_OK) status = lti_sync_directory(ctx, directory);
+    lti_free(ctx, arrays);
+    lti_free(ctx, manifest);
+    return status;
+}
+
+/* ---- Names ---- */
+
+static bool step_of(const char *name, int64_t *step)
+{
+    long long number;
+    int used = 0;
+    if (sscanf(name, "ckpt-%lld%n", &number, &used) != 1 || name[used]) return false;
+    *step = number;
+    return true;
+}
+
+typedef struct steps {
+    int64_t *list;
+    int count, capacity;
+} steps;
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? 1 : -(x > y);
+}
+
+/* Steps of all checkpoints under root, newest first. A missing root has none. */
+static lt_status list_steps(lt_ctx *ctx, const char *root, steps *s)
+{
+    *s = (steps){0};
+    DIR *directory = opendir(root);
+    if (!directory) return errno == ENOENT ? LT_OK : lti_fail_errno(ctx, errno, "read", root);
+    lt_status status = LT_OK;
+    for (struct dirent *e; status == LT_OK && (e = readdir(directory));) {
+        int64_t step;
+        if (!step_of(e->d_name, &step)) continue;
+        if (s->count == s->capacity) {
+            int larger = s->capacity ? 2 * s->capacity : 16;
+            int64_t *grown = lti_realloc(ctx, s->list, (size_t)s->count * sizeof *grown, (size_t)larger * sizeof *grown);
+            if (!grown) status = LT_ENOMEM;
+            else s->list = grown, s->capacity = larger;
+        }
+        if (status == LT_OK) s->list[s->count++] = step;
+    }
+    closedir(directory);
+    if (s->count) qsort(s->list, (size_t)s->count, sizeof *s->list, newest_first);
+    return status;
+}
+
+static char *checkpoint_path(lt_ctx *ctx, const char *root, int64_t step, const char *suffix)
+{
+    char name[64];
+    snprintf(name, sizeof name, "ckpt-%06lld%s", (long long)step, suffix);
+    return lti_path_join(ctx, root, name);
+}
+
+static lt_status prune(lt_ctx *ctx, const char *root, int64_t keep)
+{
+    steps s;
+    lt_status status = list_steps(ctx, root, &s);
+    for (int i = 0; i < s.count && status == LT_OK; i++) {
+        if (i < keep) continue;
+        char *path = checkpoint_path(ctx, root, s.list[i], "");
+        status = path ? lti_remove_tree(ctx, path) : LT_ENOMEM;
+        lti_free(ctx, path);
+    }
+    lti_free(ctx, s.list);
+    return status;
+}
+
+lt_status lti_checkpoint_save(lt_ctx *ctx, const char *root, int64_t step, const lt_params *params, json_t *state,
+                              int64_t keep)
+{
+    char *path = checkpoint_path(ctx, root, step, "");
+    char *temporary = checkpoint_path(ctx, root, step, ".tmp");
+    lt_status status = path && temporary ? lti_mkdirs(ctx, root) : LT_ENOMEM;
+    if (status == LT_OK) status = lti_remove_tree(ctx, temporary);
+    if (status == LT_OK) status = fill_directory(ctx, temporary, step, params, state);
+    if (status == LT_OK) status = lti_remove_tree(ctx, path);
+    if (status == LT_OK && rename(temporary, path)) status = lti_fail_errno(ctx, errno, "rename", temporary);
+    if (status == LT_OK) status = lti_sync_directory(ctx, root);
+    if (status == LT_OK) status = prune(ctx, root, keep < 1 ? 1 : keep);
+    lti_free(ctx, path);
+    lti_free(ctx, temporary);
+    return status;
+}
+
+/* ---- Reading ---- */
+
+static lt_status check_hash(lt_ctx *ctx, const char *path, const json_t *manifest)
+{
+    const char *wanted = json_string_value(json_object_get(json_object_get(manifest, "xxh3"), "state.safetensors"));
+    if (!wanted) return lti_fail(ctx, LT_EFORMAT, "%s: manifest.json names no hash", path);
+    char *file = lti_path_join(ctx, path, "state.safetensors");
+    char found[33];
+    lt_status status = file ? lti_file_hash(ctx, file, found) : LT_ENOMEM;
+    if (status == LT_OK && strcmp(found, wanted))
+        status = lti_fail(ctx, LT_EFORMAT, "%s: the file is damaged: its XXH3 is %s, the manifest says %s", file, found,
+                          wanted);
+    lti_free(ctx, file);
+    return status;
+}
+
+lt_status lti_checkpoint_read(lt_ctx *ctx, const char *path, json_t **state)
+{
+    *state = NULL;
+    char *file = lti_path_join(ctx, path, "manifest.json");
+    json_t *manifest = NULL;
+    lt_status status = file ? lti_json_read(ctx, file, MANIFEST_LIMIT, &manifest) : LT_ENOMEM;
+    lti_free(ctx, file);
+    if (status == LT_OK) status = check_hash(ctx, path, manifest);
+    json_t *found = status == LT_OK ? json_object_get(manifest, "state") : NULL;
+    if (status == LT_OK && !json_is_object(found))
+        status = lti_fail(ctx, LT_EFORMAT, "%s: manifest.json has no state", path);
+    if (status == LT_OK) *state = json_incref(found);
+    json_decref(manifest);
+    return status;
+}
+
+lt_status lti_checkpoint_find(lt_ctx *ctx, const char *root, char **path, char *skipped, size_t skipped_size)
+{
+    *path = NULL;
+    *skipped = 0;
+    steps s;
+    lt_status status = list_steps(ctx, root, &s);
+    for (int i = 0; i < s.count && status == LT_OK && !*path; i++) {
+        char *candidate = checkpoint_path(ctx, root, s.list[i], "");
+        json_t *state = NULL;
+        status = candidate ? LT_OK : LT_ENOMEM;
+        if (status == LT_OK && lti_checkpoint_read(ctx, candidate, &state) == LT_OK) {
+            *path = candidate;
+        } else if (status == LT_OK) {
+            size_t used = strlen(skipped);
+            snprintf(skipped + used, skipped_size - used, "%s\n", lt_ctx_message(ctx));
+            if (lt_ctx_status(ctx) == LT_ENOMEM) status = LT_ENOMEM;
+            lti_free(ctx, candidate);
+        }
+        json_decref(state);
+    }
+    lti_free(ctx, s.list);
+    return status;
+}
+
+static lt_status load_array(lt_ctx *ctx, const lt_tensors *file, lt_param *p)
+{
+    int i = lt_tensors_find(file, lt_param_name(p));
+    if (i < 0)
+        return lti_fail(ctx, LT_EINVAL, "the checkpoint has no '%s'; it belongs to another model or optimizer",
+                        lt_param_name(p));
+    if (lt_tensors_dtype(file, i) != stored_type(lt_param_type(p)) || lt_tensors_bytes(file, i) != lt_param_bytes(p))
+        return lti_fail(ctx, LT_EINVAL, "the checkpoint's '%s' is %s of %llu bytes, but the model's has %zu bytes",
+                        lt_param_name(p), lt_stored_name(lt_tensors_dtype(file, i)),
+                        (unsigned long long)lt_tensors_bytes(file, i), lt_param_bytes(p));
+    memcpy(lt_param_data(p), lt_tensors_data(file, i), lt_param_bytes(p));
+    lt_param_touch(p);
+    return LT_OK;
+}
+
+lt_status lti_checkpoint_load(lt_ctx *ctx, const char *path, lt_params *params)
+{
+    char *file = lti_path_join(ctx, path, "state.safetensors");
+    lt_tensors *tensors = NULL;
+    lt_status status = file ? lt_tensors_open(ctx, file, &tensors) : LT_ENOMEM;
+    for (int i = 0; status == LT_OK && i < lt_params_count(params); i++)
+        if (is_saved(lt_params_at(params, i))) status = load_array(ctx, tensors, lt_params_at(params, i));
+    lt_tensors_close(tensors);
+    lti_free(ctx, file);
+    return status;
+}

@@ -1,0 +1,22 @@
+/* checkpoint.h - everything a run needs to go on bit for bit, as a directory that is whole or absent. */
+#ifndef LTI_CHECKPOINT_H
+#define LTI_CHECKPOINT_H
+
+#include "base/ctx.h"
+#include "lathe/params.h"
+
+#include <jansson.h>
+
+/* Writes <root>/ckpt-<step>/{state.safetensors, manifest.json} and removes all but the newest `keep`. `state` is what
+ * else the run needs, any JSON object. When this fails, older checkpoints are untouched. */
+lt_status lti_checkpoint_save(lt_ctx *ctx, const char *root, int64_t step, const lt_params *params, json_t *state,
+                              int64_t keep);
+/* The newest checkpoint under root whose files have the sizes and hashes of its manifest; *path NULL when there is
+ * none. Damaged ones are passed over and named in `skipped` (lines; may be cut). */
+lt_status lti_checkpoint_find(lt_ctx *ctx, const char *root, char **path, char *skipped, size_t skipped_size);
+/* Reads and checks one. *state is the caller's (json_decref). */
+lt_status lti_checkpoint_read(lt_ctx *ctx, const char *path, json_t **state);
+/* Fills params from it: every LT_WEIGHT and LT_STATE array must be there with its type and shape. */
+lt_status lti_checkpoint_load(lt_ctx *ctx, const char *path, lt_params *params);
+
+#endif

@@ -1,0 +1,83 @@
+/* config.c - defaults and bounds of a training run. */
+#include "train/loop.h"
+
+#include <math.h>
+#include <string.h>
+
+void lt_train_config_init(lt_train_config *config)
+{
+    *config = (lt_train_config){.size = sizeof *config,
+                                .epochs = 1,
+                                .batch_size = 4,
+                                .grad_accumulation_steps = 1,
+                                .max_seq_length = 512,
+                                .learning_rate = 1e-3,
+                                .lr_schedule = "cosine",
+                                .warmup_ratio = 0.05,
+                                .optimizer = "adamw",
+                                .beta1 = 0.9,
+                                .beta2 = 0.999,
+                                .eps = 1e-8,
+                                .max_grad_norm = 1,
+                                .keep = 2,
+                                .log_every = 1,
+                                .resume = "auto"};
+    lt_quant_policy_init(&config->quant);
+}
+
+lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
+{
+    if (c->size != sizeof *c) return lti_fail(ctx, LT_EINVAL, "lt_train: call lt_train_config_init first");
+    const struct {
+        const char *name;
+        double value, low, high;
+    } ranges[] = {{"steps", (double)c->steps, 0, 1e9},
+                  {"batch_size", (double)c->batch_size, 1, 1 << 20},
+                  {"grad_accumulation_steps", (double)c->grad_accumulation_steps, 1, 1 << 20},
+                  {"learning_rate", c->learning_rate, 0, 1e6},
+                  {"warmup_ratio", c->warmup_ratio, 0, 1},
+                  {"lr_min_ratio", c->lr_min_ratio, 0, 1},
+                  {"weight_decay", c->weight_decay, 0, 1e6},
+                  {"max_grad_norm", c->max_grad_norm, 0, 1e30},
+                  {"save_every", (double)c->save_every, 0, 1e9},
+                  {"keep", (double)c->keep, 1, 1e6},
+                  {"eval_every", (double)c->eval_every, 0, 1e9},
+                  {"log_every", (double)c->log_every, 1, 1e9},
+                  {"qat_start", c->qat_start, 0, 1}};
+    for (int i = 0; i < LTI_COUNT(ranges); i++)
+        if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
+            return lti_fail(ctx, LT_EINVAL, "%s is %g; it must be in %g to %g", ranges[i].name, ranges[i].value,
+                            ranges[i].low, ranges[i].high);
+    if (c->steps == 0 && !(c->epochs > 0 && c->epochs < 1e9))
+        return lti_fail(ctx, LT_EINVAL, "epochs is %g; give a number above 0, or steps", c->epochs);
+    if (c->save_every && !c->out) return lti_fail(ctx, LT_EINVAL, "save_every needs out, a directory to save in");
+    return LT_OK;
+}
+
+lt_status lti_config_optimizer(lt_ctx *ctx, const lt_train_config *c, lt_optimizer_config *o)
+{
+    lt_optimizer_config_init(o);
+    if (strcmp(c->optimizer, "adamw") == 0)
+        o->kind = LT_ADAMW;
+    else if (strcmp(c->optimizer, "sgd") == 0)
+        o->kind = LT_SGD;
+    else
+        return lti_fail(ctx, LT_EINVAL, "optimizer '%s' is not known; adamw and sgd are", c->optimizer);
+    o->beta1 = c->beta1, o->beta2 = c->beta2, o->eps = c->eps;
+    o->momentum = c->momentum;
+    o->weight_decay = c->weight_decay;
+    o->max_grad_norm = c->max_grad_norm;
+    return LT_OK;
+}
+
+lt_status lti_config_schedule(lt_ctx *ctx, const lt_train_config *c, lt_schedule *s)
+{
+    lt_schedule_init(s);
+    if (!lt_schedule_parse(c->lr_schedule, &s->kind))
+        return lti_fail(ctx, LT_EINVAL, "lr_schedule '%s' is not known; constant, linear, cosine and wsd are",
+                        c->lr_schedule);
+    s->lr = c->learning_rate;
+    s->warmup_ratio = c->warmup_ratio;
+    s->min_ratio = c->lr_min_ratio;
+    return LT_OK;
+}

@@ -1,0 +1,46 @@
+/* evaluate.c - perplexity: exp of the mean of -log p over scored positions. */
+#include "train/recipe.h"
+
+#include <math.h>
+
+static void describe_model(lt_model *model, lt_eval_result *e)
+{
+    lt_params *params = lt_model_params(model);
+    for (int i = 0; i < lt_params_count(params); i++) {
+        lt_param *p = lt_params_at(params, i);
+        if (lt_param_role(p) != LT_WEIGHT) continue;
+        e->parameters += lt_param_count(p);
+        e->model_bytes += lt_param_bytes(p);
+        if (lt_param_type(p) != LT_F32) {
+            e->nonzero_parameters += lt_param_count(p);
+            continue;
+        }
+        const lt_real *w = lt_param_read(p);
+        for (int64_t k = 0; k < lt_param_count(p); k++) e->nonzero_parameters += w[k] != 0;
+    }
+}
+
+lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_policy *quant, int64_t batch_size,
+                      lt_eval_result *result)
+{
+    lt_ctx *ctx = lt_params_ctx(lt_model_params(model));
+    *result = (lt_eval_result){.rows = lt_dataset_rows(data), .documents = lt_dataset_documents(data)};
+    if (result->rows == 0) return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: the data has no row");
+    lti_recipe r = {.ctx = ctx, .model = model, .quant = quant};
+    LTI_TRY(lti_recipe_open(&r));
+    double sum, start = lti_seconds();
+    int64_t batch = batch_size > 0 ? batch_size : lti_eval_batch(data);
+    lt_status status = lti_recipe_evaluate(&r, data, batch, &sum, &result->tokens);
+    lti_recipe_close(&r);
+    LTI_TRY(status);
+    result->seconds = lti_seconds() - start;
+    result->nll = sum / (double)result->tokens;
+    result->perplexity = exp(result->nll);
+    result->tokens_per_second = (double)result->tokens / result->seconds;
+    result->peak_rss_bytes = lt_memory_now().peak_rss;
+    describe_model(model, result);
+    if (!isfinite(result->nll))
+        return lti_fail(ctx, LT_ENONFINITE, "the loss is %g: the model's weights or activations are not finite",
+                        result->nll);
+    return LT_OK;
+}

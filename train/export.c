@@ -1,0 +1,191 @@
+/* export.c - the codes of a model as a file, proved by reading it back.
+ *
+ * A .safetensors file: tensors under lathe's names, lattice blocks as U8 [rows, bytes a row], their types in the
+ * metadata ("type:blk.0.attn_q.weight" = "q4_0"). */
+#include "base/text.h"
+#include "models/model.h"
+#include "train/recipe.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct exported {
+    lt_tensor_entry *entries;
+    lt_pair *pairs;
+    int64_t (*shapes)[LT_MAX_RANK];
+    char (*keys)[80];
+    int count, n_pairs;
+} exported;
+
+static void exported_free(lt_ctx *ctx, exported *x)
+{
+    lti_free(ctx, x->entries);
+    lti_free(ctx, x->pairs);
+    lti_free(ctx, x->shapes);
+    lti_free(ctx, x->keys);
+}
+
+static lt_stored stored_type(lt_dtype type)
+{
+    return type == LT_F32 ? LT_STORED_REAL : type == LT_F16 ? LT_STORED_F16 : type == LT_BF16 ? LT_STORED_BF16 :
+           type == LT_I32 ? LT_STORED_I32 : type == LT_I8 ? LT_STORED_I8 : LT_STORED_U8;
+}
+
+static void add_entry(exported *x, const lt_param *p)
+{
+    int i = x->count++;
+    int64_t *shape = x->shapes[i];
+    int rank = lt_param_rank(p);
+    lt_dtype type = lt_param_type(p);
+    memcpy(shape, lt_param_shape(p), (size_t)rank * sizeof *shape);
+    if (lt_dtype_is_lattice(type)) {
+        shape[rank - 1] = shape[rank - 1] / lt_dtype_block(type) * (int64_t)lt_dtype_bytes(type);
+        snprintf(x->keys[i], sizeof x->keys[i], "type:%s", lt_param_name(p));
+        x->pairs[x->n_pairs++] = (lt_pair){x->keys[i], lt_dtype_name(type)};
+    }
+    x->entries[i] = (lt_tensor_entry){.name = lt_param_name(p), .dtype = stored_type(type), .rank = rank,
+                                      .shape = shape, .data = lt_param_read(p)};
+}
+
+static lt_status list_params(lt_ctx *ctx, const lt_params *codes, exported *x)
+{
+    size_t n = (size_t)lt_params_count(codes) + 1;
+    *x = (exported){.entries = lti_alloc_array(ctx, n, sizeof *x->entries),
+                    .pairs = lti_alloc_array(ctx, n, sizeof *x->pairs),
+                    .shapes = lti_alloc_array(ctx, n, sizeof *x->shapes),
+                    .keys = lti_alloc_array(ctx, n, sizeof *x->keys)};
+    if (!x->entries || !x->pairs || !x->shapes || !x->keys) return LT_ENOMEM;
+    for (int i = 0; i < lt_params_count(codes); i++) add_entry(x, lt_params_at(codes, i));
+    return LT_OK;
+}
+
+/* Every byte of the file against the codes in memory. */
+static lt_status prove(lt_ctx *ctx, const char *path, const exported *x)
+{
+    lt_tensors *file;
+    LTI_TRY(lt_tensors_open(ctx, path, &file));
+    lt_status status = LT_OK;
+    for (int i = 0; i < x->count && status == LT_OK; i++) {
+        int k = lt_tensors_find(file, x->entries[i].name);
+        if (k < 0 || memcmp(lt_tensors_data(file, k), x->entries[i].data, lt_tensors_bytes(file, k)))
+            status = lti_fail(ctx, LT_EIO, "%s: tensor '%s' reads back differently from what was written", path,
+                              x->entries[i].name);
+    }
+    lt_tensors_close(file);
+    return status;
+}
+
+static lt_status describe(lt_ctx *ctx, const lt_params *codes, const lt_quant_policy *policy, char **report)
+{
+    lti_text text = {.ctx = ctx};
+    for (lt_dtype type = 0; type < LT_DTYPE_COUNT; type++) {
+        int tensors = 0;
+        size_t bytes = 0;
+        for (int i = 0; i < lt_params_count(codes); i++) {
+            const lt_param *p = lt_params_at(codes, i);
+            if (lt_param_type(p) != type) continue;
+            tensors++;
+            bytes += lt_param_bytes(p);
+        }
+        if (tensors) lti_text_format(&text, "%-5s %4d tensors %12zu bytes\n", lt_dtype_name(type), tensors, bytes);
+    }
+    for (int i = 0; i < lt_params_count(codes); i++) {
+        const lt_param *p = lt_params_at(codes, i);
+        if (lt_param_type(p) == LT_F16 && policy->type != LT_F16)
+            lti_text_format(&text, "%s: rows of %lld are no multiple of %lld: f16 instead of %s\n", lt_param_name(p),
+                            (long long)lt_param_shape(p)[1], (long long)lt_dtype_block(policy->type),
+                            lt_dtype_name(policy->type));
+    }
+    *report = text.data;
+    if (!text.failed) return LT_OK;
+    lti_text_free(&text);
+    *report = NULL;
+    return LT_ENOMEM;
+}
+
+lt_status lti_describe_codes(lt_model *model, const lt_quant_policy *policy, char **report)
+{
+    lt_params *codes;
+    *report = NULL;
+    LTI_TRY(lt_quantize_params(model->params, policy, &codes));
+    lt_status status = describe(model->ctx, codes, policy, report);
+    lt_params_free(codes);
+    return status;
+}
+
+lt_status lt_export_codes(lt_model *model, const lt_quant_policy *policy, const char *path, char **report)
+{
+    lt_ctx *ctx = model->ctx;
+    if (report) *report = NULL;
+    lt_params *codes;
+    LTI_TRY(lt_quantize_params(model->params, policy, &codes));
+    exported x;
+    lt_status status = list_params(ctx, codes, &x);
+    if (status == LT_OK) status = lt_tensors_write(ctx, path, x.entries, x.count, x.pairs, x.n_pairs, NULL);
+    if (status == LT_OK) status = prove(ctx, path, &x);
+    if (status == LT_OK && report) status = describe(ctx, codes, policy, report);
+    exported_free(ctx, &x);
+    lt_params_free(codes);
+    return status;
+}
+
+/* ---- Reading codes ---- */
+
+typedef struct mapper {
+    lt_model *model;
+    const char *path;
+} mapper;
+
+static lt_status read_type(const mapper *m, int i, const char *name, lt_dtype *type)
+{
+    lt_tensors *file = m->model->mapped;
+    lt_stored stored = lt_tensors_dtype(file, i);
+    char key[80];
+    snprintf(key, sizeof key, "type:%s", name);
+    const char *lattice = lt_tensors_metadata(file, key);
+    if (lattice && lt_dtype_parse(lattice, type) && lt_dtype_is_lattice(*type) && stored == LT_STORED_U8) return LT_OK;
+    *type = stored == LT_STORED_F16 ? LT_F16 : stored == LT_STORED_BF16 ? LT_BF16 : LT_F32;
+    if (!lattice && (*type != LT_F32 || stored == LT_STORED_REAL)) return LT_OK;
+    return lti_fail(m->model->ctx, LT_EFORMAT, "%s: tensor '%s' is %s; no type lathe knows is stored so", m->path, name,
+                    lt_stored_name(stored));
+}
+
+static lt_status map_tensor(void *user, const lti_tensor *t)
+{
+    mapper *m = user;
+    lt_ctx *ctx = m->model->ctx;
+    int i = lt_tensors_find(m->model->mapped, t->name);
+    if (i < 0) return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' is missing", m->path, t->name);
+    lt_dtype type;
+    LTI_TRY(read_type(m, i, t->name, &type));
+    int64_t count = 1;
+    size_t bytes = 0;
+    for (int k = 0; k < t->rank; k++) count *= t->shape[k];
+    if (!lti_dtype_size(type, count, &bytes) || bytes != lt_tensors_bytes(m->model->mapped, i))
+        return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' holds %llu bytes; %lld elements of %s are %zu", m->path,
+                        t->name, (unsigned long long)lt_tensors_bytes(m->model->mapped, i), (long long)count,
+                        lt_dtype_name(type), bytes);
+    return lt_params_map(m->model->params, t->name, type, t->rank, t->shape, lt_tensors_data(m->model->mapped, i), NULL);
+}
+
+static lt_status fill_coded(lt_model *coded, const char *path)
+{
+    LTI_TRY(lt_params_create(coded->ctx, &coded->params));
+    LTI_TRY(lt_tensors_open(coded->ctx, path, &coded->mapped));
+    return lti_llama_each(&coded->config, map_tensor, &(mapper){coded, path});
+}
+
+lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded)
+{
+    *coded = NULL;
+    lt_model *m;
+    LTI_TRY(lti_model_new(model->ctx, &model->config, &m));
+    m->tokenizer = model->tokenizer;
+    m->borrows_tokenizer = true;
+    lt_status status = fill_coded(m, path);
+    if (status == LT_OK)
+        *coded = m;
+    else
+        lt_model_free(m);
+    return status;
+}

@@ -1,0 +1,71 @@
+/* forecast.c - the memory a run will need, before anything large is allocated.
+ *
+ * Plans for the largest batch are compiled without their arena: the planner knows activations, gradients in flight and
+ * scratch to the byte. Weights, moments and accumulated gradients are params. The rest is what is resident already and
+ * what the providers' code and buffers add once products run. */
+#include "train/loop.h"
+
+#include <stdio.h>
+
+/* Resident growth of the process once kernels have run: generated code, OpenMP stacks, provider buffers. Measured. */
+#define RUNTIME_BYTES (24u << 20)
+
+static void count_params(const lti_loop *loop, lt_forecast *f)
+{
+    const lt_params *params = lt_model_params(loop->model);
+    for (int i = 0; i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        if (lt_param_role(p) == LT_WEIGHT) f->weights += lt_param_bytes(p);
+    }
+    f->optimizer = lt_optimizer_bytes(loop->optimizer);
+    for (int i = 0; !loop->recipe.fused && i < lt_optimizer_count(loop->optimizer); i++)
+        f->gradients += lt_param_bytes(lt_optimizer_param(loop->optimizer, i));
+}
+
+static lt_status largest_arena(lti_loop *loop, uint64_t *bytes)
+{
+    int64_t longest = lt_dataset_longest(loop->train);
+    size_t plan = 0;
+    *bytes = 0;
+    LTI_TRY(lti_recipe_measure(&loop->recipe, LTI_TRAIN, loop->config->batch_size, longest, &plan));
+    if (plan > *bytes) *bytes = plan;
+    if (!loop->recipe.fused) LTI_TRY(lti_recipe_measure(&loop->recipe, LTI_UPDATE, 0, 0, &plan));
+    if (plan > *bytes) *bytes = plan;
+    if (!loop->valid) return LT_OK;
+    LTI_TRY(lti_recipe_measure(&loop->recipe, LTI_EVALUATE, lti_eval_batch(loop->valid),
+                               lt_dataset_longest(loop->valid), &plan));
+    if (plan > *bytes) *bytes = plan;
+    return LT_OK;
+}
+
+/* Compiling the plans makes the accumulators and the providers' code, so what is resident afterwards holds all but the
+ * arena, the batch, and what running adds. */
+lt_status lti_forecast(lti_loop *loop, lt_forecast *f)
+{
+    *f = (lt_forecast){0};
+    count_params(loop, f);
+    LTI_TRY(largest_arena(loop, &f->activations));
+    lt_memory now = lt_memory_now();
+    f->data = (uint64_t)(loop->config->batch_size * lt_dataset_longest(loop->train)) * 2 * sizeof(int32_t);
+    f->total = now.rss + RUNTIME_BYTES + f->activations + f->data;
+    uint64_t known = f->weights + f->gradients + f->optimizer + f->activations + f->data;
+    f->process = f->total > known ? f->total - known : 0;
+    f->available = now.available + now.rss;
+    if (loop->config->memory_limit && loop->config->memory_limit < f->available)
+        f->available = loop->config->memory_limit;
+    return LT_OK;
+}
+
+lt_status lti_forecast_check(lt_ctx *ctx, const lt_train_config *config, const lt_forecast *f)
+{
+    if (f->total <= f->available) return LT_OK;
+    const double gb = 1e9;
+    return lti_fail(ctx, LT_ELIMIT,
+                    "the run would need %.2f GB, but %.2f GB are available (weights %.2f, gradients %.2f, optimizer "
+                    "%.2f, activations %.2f); try batch_size %lld with grad_accumulation_steps %lld%s",
+                    (double)f->total / gb, (double)f->available / gb, (double)f->weights / gb,
+                    (double)f->gradients / gb, (double)f->optimizer / gb, (double)f->activations / gb,
+                    (long long)(config->batch_size > 1 ? config->batch_size / 2 : 1),
+                    (long long)(config->grad_accumulation_steps * (config->batch_size > 1 ? 2 : 1)),
+                    config->checkpoint_activations ? ", or a shorter max_seq_length" : ", or checkpoint_activations");
+}

@@ -1,0 +1,60 @@
+/* loop.h - inside of a training run; shared by the files of train/ that make one. */
+#ifndef LTI_LOOP_H
+#define LTI_LOOP_H
+
+#include "train/recipe.h"
+
+#include <jansson.h>
+
+/* What changes from step to step, and is saved. Everything else follows from the configuration. */
+typedef struct lti_progress {
+    int64_t step;         /* finished optimizer steps */
+    int64_t tokens;       /* scored so far */
+    int64_t skipped;      /* updates left out, ever and in a row */
+    int64_t skipped_in_row;
+    int64_t rollbacks;
+    double lr_factor;     /* halved by a rollback */
+    double first_loss, last_loss, valid_loss;
+} lti_progress;
+
+typedef struct lti_loop {
+    lt_ctx *ctx;
+    const lt_train_config *config;
+    lt_model *model;
+    const lt_dataset *train, *valid;
+    lti_recipe recipe;
+    lt_optimizer *optimizer;
+    lt_batches *batches;
+    lt_schedule schedule;
+    int64_t steps;        /* of the whole run */
+    int64_t float_steps;  /* before QAT starts */
+    bool *was_trainable;  /* [params of the model]: restored at the end */
+    int n_params;
+    lti_progress at;
+    char *checkpoints, *metrics_path; /* NULL without `out` */
+    int metrics;          /* file descriptor or -1 */
+    double started;       /* clock, and tokens then: for throughput */
+    int64_t tokens_at_start;
+    char skipped[1024], note[256];
+    char *resumed_from;
+} lti_loop;
+
+/* config.c: LT_EINVAL names the option. */
+lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *config);
+lt_status lti_config_optimizer(lt_ctx *ctx, const lt_train_config *config, lt_optimizer_config *optimizer);
+lt_status lti_config_schedule(lt_ctx *ctx, const lt_train_config *config, lt_schedule *schedule);
+
+/* forecast.c */
+lt_status lti_forecast(lti_loop *loop, lt_forecast *forecast);
+lt_status lti_forecast_check(lt_ctx *ctx, const lt_train_config *config, const lt_forecast *forecast);
+
+/* resume.c: the state as JSON and back; what must be equal for a bitwise resume is compared, and named when not. */
+lt_status lti_loop_save(lti_loop *loop);
+lt_status lti_loop_resume(lti_loop *loop);
+/* Goes back to the newest checkpoint of this run; LT_EINVAL when there is none. */
+lt_status lti_loop_rollback(lti_loop *loop);
+
+/* runinfo.c: run.json and config.yaml. */
+lt_status lti_write_run_info(lti_loop *loop, const lt_train_result *result);
+
+#endif

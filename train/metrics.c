@@ -1,0 +1,135 @@
+/* metrics.c - see metrics.h. A line cut by a kill is dropped when the file is opened again. */
+#include "train/metrics.h"
+
+#include "base/text.h"
+#include "data/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#define METRICS_LIMIT (1u << 30)
+
+static json_t *parse_line(const char *line, size_t n)
+{
+    json_t *json = json_loadb(line, n, 0, NULL);
+    if (json && json_is_object(json)) return json;
+    json_decref(json);
+    return NULL;
+}
+
+/* The bytes of the leading whole lines whose step is at most last_step. */
+static size_t kept_bytes(const char *text, size_t size, int64_t last_step)
+{
+    size_t kept = 0;
+    while (kept < size) {
+        const char *end = memchr(text + kept, '\n', size - kept);
+        if (!end) break;
+        json_t *json = parse_line(text + kept, (size_t)(end - text) - kept);
+        bool keep = json && json_integer_value(json_object_get(json, "step")) <= last_step;
+        json_decref(json);
+        if (!keep) break;
+        kept = (size_t)(end - text) + 1;
+    }
+    return kept;
+}
+
+lt_status lti_metrics_open(lt_ctx *ctx, const char *path, int64_t last_step, int *fd)
+{
+    size_t kept = 0;
+    if (last_step >= 0 && lti_file_exists(path)) {
+        char *text = NULL;
+        uint64_t size = 0;
+        if (lti_file_read(ctx, path, METRICS_LIMIT, &text, &size) == LT_OK) kept = kept_bytes(text, size, last_step);
+        lti_free(ctx, text);
+    }
+    *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (*fd < 0) return lti_fail_errno(ctx, errno, "write", path);
+    if (ftruncate(*fd, (off_t)kept)) {
+        lt_status status = lti_fail_errno(ctx, errno, "cut", path);
+        lti_metrics_close(*fd);
+        *fd = -1;
+        return status;
+    }
+    return LT_OK;
+}
+
+static void add_number(lti_text *text, const char *key, double value)
+{
+    if (isfinite(value)) lti_text_format(text, ",\"%s\":%.9g", key, value);
+}
+
+lt_status lti_metrics_add(lt_ctx *ctx, int fd, const char *path, const lt_train_progress *p)
+{
+    lti_text text = {.ctx = ctx};
+    lti_text_format(&text, "{\"step\":%lld,\"tokens\":%lld", (long long)p->step, (long long)p->tokens);
+    add_number(&text, "loss", p->loss);
+    add_number(&text, "valid_loss", p->valid_loss);
+    add_number(&text, "lr", p->lr);
+    add_number(&text, "grad_norm", p->grad_norm);
+    add_number(&text, "tokens_per_second", p->tokens_per_second);
+    add_number(&text, "seconds", p->seconds);
+    lti_text_format(&text, ",\"rss_bytes\":%llu", (unsigned long long)p->rss_bytes);
+    if (p->skipped) lti_text_format(&text, ",\"skipped\":true");
+    if (p->note) {
+        lti_text_format(&text, ",\"note\":");
+        lti_text_json(&text, p->note);
+    }
+    lti_text_format(&text, "}\n");
+    lt_status status = text.failed ? LT_ENOMEM : LT_OK;
+    if (status == LT_OK && write(fd, text.data, text.length) != (ssize_t)text.length)
+        status = lti_fail_errno(ctx, errno, "append to", path);
+    lti_text_free(&text);
+    return status;
+}
+
+void lti_metrics_close(int fd)
+{
+    if (fd >= 0) close(fd);
+}
+
+/* ---- Reading back, for reports ---- */
+
+static int count_lines(const char *text, size_t size)
+{
+    int lines = 0;
+    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
+    return lines;
+}
+
+static void read_points(const char *text, size_t size, const char *key, lti_curve *curve)
+{
+    for (size_t at = 0; at < size;) {
+        const char *end = memchr(text + at, '\n', size - at);
+        if (!end) return;
+        json_t *json = parse_line(text + at, (size_t)(end - text) - at);
+        const json_t *value = json ? json_object_get(json, key) : NULL;
+        if (json_is_number(value)) {
+            curve->step[curve->count] = json_number_value(json_object_get(json, "step"));
+            curve->value[curve->count++] = json_number_value(value);
+        }
+        json_decref(json);
+        at = (size_t)(end - text) + 1;
+    }
+}
+
+lt_status lti_metrics_curve(lt_ctx *ctx, const char *path, const char *key, lti_curve *curve)
+{
+    *curve = (lti_curve){0};
+    char *text;
+    uint64_t size;
+    LTI_TRY(lti_file_read(ctx, path, METRICS_LIMIT, &text, &size));
+    size_t lines = (size_t)count_lines(text, size) + 1;
+    curve->step = lti_alloc_array(ctx, lines, sizeof *curve->step);
+    curve->value = lti_alloc_array(ctx, lines, sizeof *curve->value);
+    bool ok = curve->step && curve->value;
+    if (ok) read_points(text, size, key, curve);
+    lti_free(ctx, text);
+    if (ok) return LT_OK;
+    lti_free(ctx, curve->step);
+    lti_free(ctx, curve->value);
+    return LT_ENOMEM;
+}

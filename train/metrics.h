@@ -1,0 +1,20 @@
+/* metrics.h - metrics.jsonl: one JSON object a logged step, appended, whole lines only. */
+#ifndef LTI_METRICS_H
+#define LTI_METRICS_H
+
+#include "base/ctx.h"
+#include "lathe/train.h"
+
+/* Cuts the file back to lines of steps <= last_step (resume), or makes it empty (last_step < 0). */
+lt_status lti_metrics_open(lt_ctx *ctx, const char *path, int64_t last_step, int *fd);
+lt_status lti_metrics_add(lt_ctx *ctx, int fd, const char *path, const lt_train_progress *p);
+void lti_metrics_close(int fd); /* -1 is fine */
+
+/* One curve read back: values of `key` by step; NaN-free. Arrays are the caller's (lti_free). */
+typedef struct lti_curve {
+    double *step, *value;
+    int count;
+} lti_curve;
+lt_status lti_metrics_curve(lt_ctx *ctx, const char *path, const char *key, lti_curve *curve);
+
+#endif

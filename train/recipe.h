@@ -1,0 +1,49 @@
+/* recipe.h - what a run computes: the plans of training, updating and evaluating, by batch and length. */
+#ifndef LTI_RECIPE_H
+#define LTI_RECIPE_H
+
+#include "base/ctx.h"
+#include "lathe/plan.h"
+#include "lathe/train.h"
+
+typedef enum lti_phase {
+    LTI_EVALUATE,    /* result 0: sum of -log p over scored positions */
+    LTI_TRAIN,       /* result 0: loss; gradients accumulated, or weights updated (fused) */
+    LTI_TRAIN_FLOAT, /* the same before QAT starts */
+    LTI_UPDATE       /* results: gradient norm, 1 when the update was made; batch and length 0 */
+} lti_phase;
+
+typedef struct lti_recipe {
+    lt_ctx *ctx;
+    lt_model *model;
+    const lt_quant_policy *quant; /* NULL: float */
+    lt_optimizer *optimizer;      /* NULL: evaluation only */
+    bool fused;
+    uint64_t seed;
+    lt_plan_cache *plans;
+    int32_t *tokens, *targets;    /* [batch * length] of the largest batch */
+    int64_t capacity;             /* elements of both */
+} lti_recipe;
+
+/* Zero-initialise and fill ctx, model, quant, optimizer, fused, seed first. */
+lt_status lti_recipe_open(lti_recipe *r);
+void lti_recipe_close(lti_recipe *r); /* not the optimizer */
+/* Makes tokens and targets hold at least `count` elements. */
+lt_status lti_recipe_reserve(lti_recipe *r, int64_t count);
+
+lt_status lti_recipe_plan(lti_recipe *r, lti_phase phase, int64_t batch, int64_t length, lt_plan **plan);
+/* Arena bytes of that plan, compiled without allocating its arena. */
+lt_status lti_recipe_measure(lti_recipe *r, lti_phase phase, int64_t batch, int64_t length, size_t *bytes);
+
+/* Sum of -log p and count of scored positions over all rows, in batches of equal buckets. */
+lt_status lti_recipe_evaluate(lti_recipe *r, const lt_dataset *data, int64_t batch, double *nll_sum, int64_t *scored);
+/* Rows a batch for evaluation, by the longest row: about 4,096 positions. */
+int64_t lti_eval_batch(const lt_dataset *data);
+
+/* Tensors and bytes by deployed type, and the fallbacks, as text. Free with lt_string_free. */
+lt_status lti_describe_codes(lt_model *model, const lt_quant_policy *policy, char **report);
+
+/* A monotonic clock, in seconds. */
+double lti_seconds(void);
+
+#endif

@@ -1,0 +1,156 @@
+/* resume.c - a run's state: saved with its arrays, checked and restored.
+ *
+ * Resume promises the bits of the uninterrupted run, so everything those bits depend on is in the state, and a
+ * difference is refused by name. */
+#include "train/loop.h"
+
+#include "data/files.h"
+#include "train/checkpoint.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What must not change between the parts of one run. A new reference. */
+static json_t *identity(const lti_loop *l)
+{
+    const lt_train_config *c = l->config;
+    const lt_quant_policy *q = &c->quant;
+    lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
+    return json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:s,s:s,s:s,s:f,s:s,"
+                     "s:s,s:b,s:b}",
+                     "kernels", lt_kernels_in_use(), "version", lt_version(), "data", lt_dataset_hash(l->train),
+                     "tokenizer", tokenizer ? lt_tokenizer_hash(tokenizer) : "", "seed", (json_int_t)c->seed, "steps",
+                     (json_int_t)l->steps, "batch_size", (json_int_t)c->batch_size, "grad_accumulation_steps",
+                     (json_int_t)c->grad_accumulation_steps, "learning_rate", c->learning_rate, "lr_schedule",
+                     c->lr_schedule, "warmup_ratio", c->warmup_ratio, "lr_min_ratio", c->lr_min_ratio, "optimizer",
+                     c->optimizer, "weight_decay", c->weight_decay, "beta1", c->beta1, "beta2", c->beta2, "eps", c->eps,
+                     "momentum", c->momentum, "max_grad_norm", c->max_grad_norm, "qat", lt_dtype_name(q->type),
+                     "qat_embedding", lt_dtype_name(q->embedding), "qat_targets", q->targets ? q->targets : "",
+                     "qat_start", c->qat_start, "freeze", c->freeze ? c->freeze : "", "train_only",
+                     c->train_only ? c->train_only : "", "checkpoint_activations", (int)c->checkpoint_activations,
+                     "double", (int)(sizeof(lt_real) == 8));
+}
+
+static json_t *state_of(const lti_loop *l)
+{
+    const lti_progress *p = &l->at;
+    lt_cursor cursor = lt_batches_cursor(l->batches);
+    json_t *same = identity(l);
+    if (!same) return NULL;
+    json_t *state = json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f}", "run", same, "step", (json_int_t)p->step,
+                              "tokens", (json_int_t)p->tokens, "epoch", (json_int_t)cursor.epoch, "index",
+                              (json_int_t)cursor.index, "skipped", (json_int_t)p->skipped, "skipped_in_row",
+                              (json_int_t)p->skipped_in_row, "rollbacks", (json_int_t)p->rollbacks, "lr_factor",
+                              p->lr_factor, "first_loss", p->first_loss, "last_loss", p->last_loss);
+    if (state && isfinite(p->valid_loss)) json_object_set_new(state, "valid_loss", json_real(p->valid_loss));
+    return state;
+}
+
+lt_status lti_loop_save(lti_loop *l)
+{
+    json_t *state = state_of(l);
+    if (!state) return lti_fail(l->ctx, LT_ENOMEM, "out of memory while saving a checkpoint");
+    lt_status status = lti_checkpoint_save(l->ctx, l->checkpoints, l->at.step, lt_model_params(l->model), state,
+                                           l->config->keep);
+    json_decref(state);
+    return status;
+}
+
+/* ---- Restoring ---- */
+
+static void value_text(const json_t *v, char *text, size_t size)
+{
+    if (json_is_string(v))
+        snprintf(text, size, "'%s'", json_string_value(v));
+    else if (json_is_real(v))
+        snprintf(text, size, "%.10g", json_real_value(v));
+    else if (json_is_integer(v))
+        snprintf(text, size, "%lld", (long long)json_integer_value(v));
+    else
+        snprintf(text, size, "%s", json_is_true(v) ? "true" : json_is_false(v) ? "false" : "missing");
+}
+
+static lt_status check_identity(lti_loop *l, const char *path, json_t *saved)
+{
+    json_t *now = identity(l);
+    if (!now) return lti_fail(l->ctx, LT_ENOMEM, "out of memory while resuming");
+    lt_status status = LT_OK;
+    const char *key;
+    json_t *value;
+    json_object_foreach(now, key, value)
+    {
+        const json_t *old = json_object_get(saved, key);
+        if (json_equal(old, value)) continue;
+        char was[200], is[200];
+        value_text(old, was, sizeof was);
+        value_text(value, is, sizeof is);
+        status = lti_fail(l->ctx, LT_EINVAL,
+                          "%s: cannot go on bit for bit: %s was %s and is %s now; use the old setting, or --resume never "
+                          "to start anew", path, key, was, is);
+        break;
+    }
+    json_decref(now);
+    return status;
+}
+
+static int64_t whole(const json_t *state, const char *key)
+{
+    return json_integer_value(json_object_get(state, key));
+}
+
+static lt_status restore(lti_loop *l, const char *path, const json_t *state)
+{
+    lti_progress *p = &l->at;
+    const json_t *valid = json_object_get(state, "valid_loss");
+    LTI_TRY(check_identity(l, path, json_object_get(state, "run")));
+    LTI_TRY(lti_checkpoint_load(l->ctx, path, lt_model_params(l->model)));
+    p->step = whole(state, "step");
+    p->tokens = whole(state, "tokens");
+    p->skipped = whole(state, "skipped");
+    p->skipped_in_row = whole(state, "skipped_in_row");
+    p->rollbacks = whole(state, "rollbacks");
+    p->lr_factor = json_number_value(json_object_get(state, "lr_factor"));
+    p->first_loss = json_number_value(json_object_get(state, "first_loss"));
+    p->last_loss = json_number_value(json_object_get(state, "last_loss"));
+    p->valid_loss = valid ? json_number_value(valid) : NAN;
+    return lt_batches_seek(l->batches, (lt_cursor){whole(state, "epoch"), whole(state, "index")});
+}
+
+static lt_status resume_from(lti_loop *l, const char *path)
+{
+    json_t *state;
+    LTI_TRY(lti_checkpoint_read(l->ctx, path, &state));
+    lt_status status = restore(l, path, state);
+    json_decref(state);
+    return status;
+}
+
+lt_status lti_loop_resume(lti_loop *l)
+{
+    const char *resume = l->config->resume ? l->config->resume : "never";
+    if (strcmp(resume, "never") == 0) return l->checkpoints ? lti_remove_tree(l->ctx, l->checkpoints) : LT_OK;
+    if (strcmp(resume, "auto")) {
+        l->resumed_from = lti_strdup(l->ctx, resume);
+        if (!l->resumed_from) return LT_ENOMEM;
+    } else if (l->checkpoints) {
+        LTI_TRY(lti_checkpoint_find(l->ctx, l->checkpoints, &l->resumed_from, l->skipped, sizeof l->skipped));
+    }
+    return l->resumed_from ? resume_from(l, l->resumed_from) : LT_OK;
+}
+
+lt_status lti_loop_rollback(lti_loop *l)
+{
+    char *path = NULL, skipped[64];
+    if (l->checkpoints) LTI_TRY(lti_checkpoint_find(l->ctx, l->checkpoints, &path, skipped, sizeof skipped));
+    if (!path) return lti_fail(l->ctx, LT_EINVAL, "there is no checkpoint to go back to; give save_every");
+    lti_progress before = l->at;
+    lt_status status = resume_from(l, path);
+    lti_free(l->ctx, path);
+    LTI_TRY(status);
+    l->at.rollbacks = before.rollbacks + 1;
+    l->at.skipped = before.skipped;
+    l->at.skipped_in_row = 0;
+    l->at.lr_factor = before.lr_factor / 2;
+    return LT_OK;
+}
