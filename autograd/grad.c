@@ -76,7 +76,9 @@ static lt_t clone(walk *w, uint32_t index)
 /* x in fewer bits and back: the rounding happens right after the forward made x, the widening when backward asks. */
 static lt_t kept_narrow(lt_t x, lt_dtype storage)
 {
-    lt_t wide = lt_cast(lt_cast(x, storage), LT_F32);
+    lt_t narrow = lt_cast(x, storage);
+    if (!lt_is_nil(narrow)) lti_node_of(narrow)->flags |= LTI_NODE_EAGER;
+    lt_t wide = lt_cast(narrow, LT_F32);
     if (!lt_is_nil(wide)) lti_node_of(wide)->flags |= LTI_NODE_LAZY;
     return wide;
 }

@@ -14,7 +14,10 @@ typedef struct lti_ref {
 /* Segments of weight transforms: recomputed whoever asks, not only from within the segment. */
 #define LTI_TRANSFORM 0x80000000u
 
-enum { LTI_NODE_LAZY = 1 /* scheduled as late as possible, never merged with an equal node: a recomputed clone */ };
+enum {
+    LTI_NODE_LAZY = 1, /* scheduled as late as possible, never merged with an equal node: a recomputed clone */
+    LTI_NODE_EAGER = 2 /* runs right after its input: the narrow copy of a stored value */
+};
 
 typedef struct lti_node {
     const lti_op *op;

@@ -2,11 +2,12 @@
  *
  * Index order is a valid order of the values; three things bend it. A node with side effects waits for every earlier
  * reader of what it writes, and then runs at once (an update right after its gradient frees the gradient). A lazy clone
- * runs when its first reader is placed. A node recorded `after` a writer waits for it. */
+ * runs when its first reader is placed, an eager one as soon as its input is there. A node recorded `after` a writer
+ * waits for it. */
 #include "autograd/compile.h"
 
 typedef struct edge {
-    uint32_t effect, next; /* next edge of the same node, or LTI_NONE */
+    uint32_t effect, next; /* who waits (an effect or an eager node); next edge of the same node, or LTI_NONE */
 } edge;
 
 typedef struct orderer {
@@ -101,6 +102,8 @@ static lt_status place_all(orderer *o)
     }
     for (uint32_t i = 0; i < c->count; i++)
         if (c->live[i] && c->node[i].op->flags & LTI_EFFECT && !effect_edges(o, i)) return LT_ENOMEM;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->live[i] && c->node[i].flags & LTI_NODE_EAGER && !add_edge(o, c->node[i].in[0].node, i)) return LT_ENOMEM;
     for (uint32_t i = 0; i < c->count; i++)
         if (c->live[i] && !(c->node[i].flags & LTI_NODE_LAZY)) LTI_TRY(place(o, i));
     return LT_OK;

@@ -15,7 +15,7 @@ typedef struct lti_map {
 lt_status lti_file_map(lt_ctx *ctx, const char *path, lti_map *map);
 void lti_file_unmap(lti_map *map); /* a zeroed map is fine */
 
-/* Reads a whole file of 1 to `limit` bytes; a NUL follows the bytes. Free with lti_free. LT_ELIMIT when it is larger. */
+/* Reads a whole file of 1 to `limit` bytes, LT_ELIMIT when it is larger; a NUL follows. Free with lti_free. */
 lt_status lti_file_read(lt_ctx *ctx, const char *path, uint64_t limit, char **bytes, uint64_t *size);
 /* The same through zlib: gzip is unpacked, other files come as they are. `limit` bounds the unpacked size. */
 lt_status lti_file_unpack(lt_ctx *ctx, const char *path, uint64_t limit, char **bytes, uint64_t *size);
@@ -37,8 +37,8 @@ lt_status lti_file_hash(lt_ctx *ctx, const char *path, char hex[33]);
 typedef struct lti_writer lti_writer;
 lt_status lti_writer_open(lt_ctx *ctx, const char *path, lti_writer **writer);
 lt_status lti_writer_add(lti_writer *writer, const void *bytes, size_t count);
-/* fsync, rename, fsync of the directory. `hex` (may be NULL) gets the hash. The writer is gone afterwards, also when this
- * fails; then nothing has changed under `path`. */
+/* fsync, rename, fsync of the directory. `hex` (may be NULL) gets the hash. The writer is gone afterwards, also when
+ * this fails; then nothing has changed under `path`. */
 lt_status lti_writer_commit(lti_writer *writer, char hex[33]);
 void lti_writer_discard(lti_writer *writer); /* NULL is fine */
 

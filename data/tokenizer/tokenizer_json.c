@@ -26,7 +26,7 @@ static lt_status measure(const lti_reading *r, json_t *vocab, json_t *added, int
     const char *token;
     json_t *value;
     size_t i;
-    int32_t id;
+    int32_t id = 0;
     *count = 0;
     *bytes = 0;
     json_object_foreach(vocab, token, value)
