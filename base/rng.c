@@ -40,8 +40,11 @@ double lti_rng_uniform(const lti_rng *rng, uint64_t index)
 
 double lti_rng_normal(const lti_rng *rng, uint64_t index)
 {
-    double u = 1.0 - lti_rng_uniform(rng, 2 * index); /* (0, 1]: the logarithm is finite */
-    double v = lti_rng_uniform(rng, 2 * index + 1);
+    uint32_t block[4];
+    lti_philox(rng, index / 2, block);
+    const uint32_t *word = block + 2 * (index % 2);
+    double u = 1.0 - word[0] * 0x1p-32; /* (0, 1]: the logarithm is finite */
+    double v = word[1] * 0x1p-32;
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
 }
 
