@@ -1,6 +1,6 @@
 /* test_lattices.c - the canon of the GGUF bytes, on every instruction set: hashes of blocks and of the numbers read back
  * for 65,536 generated values, what becomes of NaN and infinities, and all 65,536 halves. */
-#include "kernels/half.h"
+#include "base/half.h"
 #include "kernels/kernels.h"
 #include "tests/testing.h"
 

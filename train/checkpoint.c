@@ -7,7 +7,6 @@
 
 #include "data/files.h"
 #include "data/json.h"
-#include "lathe/formats.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +16,7 @@
 
 #define MANIFEST_LIMIT (4u << 20)
 
-static lt_stored stored_type(lt_dtype type)
+lt_stored lti_stored_of(lt_dtype type)
 {
     switch (type) {
     case LT_F32: return LT_STORED_REAL;
@@ -46,12 +45,14 @@ static lt_status write_arrays(lt_ctx *ctx, const char *path, const lt_params *pa
     for (int i = 0; status == LT_OK && i < lt_params_count(params); i++) {
         const lt_param *p = lt_params_at(params, i);
         if (!is_saved(p)) continue;
-        lt_stored stored = stored_type(lt_param_type(p));
+        lt_stored stored = lti_stored_of(lt_param_type(p));
         bool lattice = stored == LT_STORED_U8;
         bytes[count][0] = (int64_t)lt_param_bytes(p);
-        entries[count] = (lt_tensor_entry){.name = lt_param_name(p), .dtype = stored,
+        entries[count] = (lt_tensor_entry){.name = lt_param_name(p),
+                                           .dtype = stored,
                                            .rank = lattice ? 1 : lt_param_rank(p),
-                                           .shape = lattice ? bytes[count] : lt_param_shape(p), .data = lt_param_read(p)};
+                                           .shape = lattice ? bytes[count] : lt_param_shape(p),
+                                           .data = lt_param_read(p)};
         count++;
     }
     if (status == LT_OK) status = lt_tensors_write(ctx, path, entries, count, NULL, 0, hash);
@@ -72,7 +73,8 @@ static lt_status write_manifest(lt_ctx *ctx, const char *path, int64_t step, con
     return status;
 }
 
-static lt_status fill_directory(lt_ctx *ctx, const char *directory, int64_t step, const lt_params *params, json_t *state)
+static lt_status fill_directory(lt_ctx *ctx, const char *directory, int64_t step, const lt_params *params,
+                                json_t *state)
 {
     char hash[33];
     char *arrays = lti_path_join(ctx, directory, "state.safetensors");
@@ -120,9 +122,12 @@ static lt_status list_steps(lt_ctx *ctx, const char *root, steps *s)
         if (!step_of(e->d_name, &step)) continue;
         if (s->count == s->capacity) {
             int larger = s->capacity ? 2 * s->capacity : 16;
-            int64_t *grown = lti_realloc(ctx, s->list, (size_t)s->count * sizeof *grown, (size_t)larger * sizeof *grown);
-            if (!grown) status = LT_ENOMEM;
-            else s->list = grown, s->capacity = larger;
+            int64_t *grown =
+                lti_realloc(ctx, s->list, (size_t)s->count * sizeof *grown, (size_t)larger * sizeof *grown);
+            if (!grown)
+                status = LT_ENOMEM;
+            else
+                s->list = grown, s->capacity = larger;
         }
         if (status == LT_OK) s->list[s->count++] = step;
     }
@@ -231,7 +236,7 @@ static lt_status load_array(lt_ctx *ctx, const lt_tensors *file, lt_param *p)
     if (i < 0)
         return lti_fail(ctx, LT_EINVAL, "the checkpoint has no '%s'; it belongs to another model or optimizer",
                         lt_param_name(p));
-    if (lt_tensors_dtype(file, i) != stored_type(lt_param_type(p)) || lt_tensors_bytes(file, i) != lt_param_bytes(p))
+    if (lt_tensors_dtype(file, i) != lti_stored_of(lt_param_type(p)) || lt_tensors_bytes(file, i) != lt_param_bytes(p))
         return lti_fail(ctx, LT_EINVAL, "the checkpoint's '%s' is %s of %llu bytes, but the model's has %zu bytes",
                         lt_param_name(p), lt_stored_name(lt_tensors_dtype(file, i)),
                         (unsigned long long)lt_tensors_bytes(file, i), lt_param_bytes(p));

@@ -3,9 +3,13 @@
 #define LTI_CHECKPOINT_H
 
 #include "base/ctx.h"
+#include "lathe/formats.h"
 #include "lathe/params.h"
 
 #include <jansson.h>
+
+/* The stored type that keeps a param's bytes as they are; U8 for lattice blocks. */
+lt_stored lti_stored_of(lt_dtype type);
 
 /* Writes <root>/ckpt-<step>/{state.safetensors, manifest.json} and removes all but the newest `keep`. `state` is what
  * else the run needs, any JSON object. When this fails, older checkpoints are untouched. */

@@ -4,6 +4,7 @@
  * metadata ("type:blk.0.attn_q.weight" = "q4_0"). */
 #include "base/text.h"
 #include "models/model.h"
+#include "train/checkpoint.h"
 #include "train/recipe.h"
 
 #include <stdio.h>
@@ -25,12 +26,6 @@ static void exported_free(lt_ctx *ctx, exported *x)
     lti_free(ctx, x->keys);
 }
 
-static lt_stored stored_type(lt_dtype type)
-{
-    return type == LT_F32 ? LT_STORED_REAL : type == LT_F16 ? LT_STORED_F16 : type == LT_BF16 ? LT_STORED_BF16 :
-           type == LT_I32 ? LT_STORED_I32 : type == LT_I8 ? LT_STORED_I8 : LT_STORED_U8;
-}
-
 static void add_entry(exported *x, const lt_param *p)
 {
     int i = x->count++;
@@ -43,8 +38,8 @@ static void add_entry(exported *x, const lt_param *p)
         snprintf(x->keys[i], sizeof x->keys[i], "type:%s", lt_param_name(p));
         x->pairs[x->n_pairs++] = (lt_pair){x->keys[i], lt_dtype_name(type)};
     }
-    x->entries[i] = (lt_tensor_entry){.name = lt_param_name(p), .dtype = stored_type(type), .rank = rank,
-                                      .shape = shape, .data = lt_param_read(p)};
+    x->entries[i] = (lt_tensor_entry){
+        .name = lt_param_name(p), .dtype = lti_stored_of(type), .rank = rank, .shape = shape, .data = lt_param_read(p)};
 }
 
 static lt_status list_params(lt_ctx *ctx, const lt_params *codes, exported *x)
@@ -165,7 +160,8 @@ static lt_status map_tensor(void *user, const lti_tensor *t)
         return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' holds %llu bytes; %lld elements of %s are %zu", m->path,
                         t->name, (unsigned long long)lt_tensors_bytes(m->model->mapped, i), (long long)count,
                         lt_dtype_name(type), bytes);
-    return lt_params_map(m->model->params, t->name, type, t->rank, t->shape, lt_tensors_data(m->model->mapped, i), NULL);
+    return lt_params_map(m->model->params, t->name, type, t->rank, t->shape, lt_tensors_data(m->model->mapped, i),
+                         NULL);
 }
 
 static lt_status fill_coded(lt_model *coded, const char *path)

@@ -7,7 +7,7 @@
  * All in float, also in the double build, and never contracted: the canon of the bytes. What the format leaves open is
  * fixed here: a NaN makes d a NaN (0x7E00) with all codes 8, so that the whole block reads back as NaN; after an
  * infinity or an underflow in id, a code whose x id is NaN is 8 and others saturate at 0 and 15. */
-#include "kernels/half.h"
+#include "base/half.h"
 #include "kernels/kernels.h"
 
 #include <math.h>

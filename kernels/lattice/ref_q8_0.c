@@ -4,7 +4,7 @@
  *
  * In float without contraction, as ref_q4_0.c. A NaN makes d a NaN (0x7E00) with all codes 0; after an infinity or an
  * underflow in id, a code whose x id is NaN is 0 and others saturate at -127 and 127. */
-#include "kernels/half.h"
+#include "base/half.h"
 #include "kernels/kernels.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* ref_convert.c - rows to and from the 16-bit float types, in plain C. The double build rounds to float on the way. */
-#include "kernels/half.h"
+#include "base/half.h"
 #include "kernels/kernels.h"
 
 void lti_k_to_bf16_ref(int64_t n, const R *x, uint16_t *y)

@@ -2,7 +2,7 @@
  *
  * Blocks outside the ordinary (a NaN, an infinity, or a maximum so small that 1/d is none) are handed to ref, which
  * defines what becomes of them. Codes are computed with a plain multiply and add: a fused one gives other bytes. */
-#include "kernels/half.h"
+#include "base/half.h"
 #include "kernels/simd/vec.h"
 
 enum { PARTS = 32 / V };
