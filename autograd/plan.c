@@ -163,7 +163,8 @@ static lt_status prepare_steps(lt_plan *p)
     for (int i = 0; i < p->n_steps; i++) {
         lti_step *s = &p->step[i];
         if (!s->op->prepare) continue;
-        if (s->op->prepare(s) != LT_OK) return lti_fail_in(p->ctx, "%s: %s", s->name, s->op->name);
+        if (s->op->prepare(s) != LT_OK)
+            return lti_fail_in(p->ctx, "%s%s%s", s->name, *s->name ? ": " : "", s->op->name);
     }
     return LT_OK;
 }

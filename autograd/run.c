@@ -101,7 +101,7 @@ static lt_status run_step(lt_plan *p, int i)
 {
     lti_step *s = &p->step[i];
     double start = p->timing ? seconds_now() : 0;
-    if (s->op->run(s) != LT_OK) return lti_fail_in(p->ctx, "%s: %s", s->name, s->op->name);
+    if (s->op->run(s) != LT_OK) return lti_fail_in(p->ctx, "%s%s%s", s->name, *s->name ? ": " : "", s->op->name);
     if (s->op->flags & LTI_EFFECT)
         for (int k = 0; k < s->n_params; k++) s->param[k]->version++;
     if (p->timing) {
