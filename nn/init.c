@@ -23,8 +23,7 @@ static void draw_task(void *arg, int64_t task, int thread)
     int64_t begin, end;
     (void)thread;
     lti_par_range(d->n, d->tasks, task, &begin, &end);
-    for (int64_t i = begin; i < end; i++)
-        d->w[i] = (lt_real)(d->scale * d->number(&d->rng, (uint64_t)i) + d->shift);
+    for (int64_t i = begin; i < end; i++) d->w[i] = (lt_real)(d->scale * d->number(&d->rng, (uint64_t)i) + d->shift);
 }
 
 static void fill(lt_param *param, draw d)

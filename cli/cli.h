@@ -1,0 +1,94 @@
+/* cli.h - what the verbs share: the state of one call, exit codes, talking.
+ *
+ * Results go to stdout, everything else to stderr; with --json stdout holds exactly one object, also when the verb
+ * fails ({"error": ..., "exit_code": ...}). A verb returns its exit code; nothing below main() ends the process. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "cli/options.h"
+#include "lathe/plan.h"
+#include "lathe/train.h"
+
+#include <jansson.h>
+
+enum {
+    EXIT_DONE = 0,
+    EXIT_GATE = 1,     /* a gate failed */
+    EXIT_USAGE = 2,    /* the command line or the configuration */
+    EXIT_INPUT = 3,    /* a file that is missing, broken or not what it should be */
+    EXIT_MEMORY = 4,   /* the forecast passes the limit */
+    EXIT_DIVERGED = 5, /* not a number */
+    EXIT_IO = 6,       /* the system refused to write or to run */
+    EXIT_SIGNAL = 128  /* + the signal */
+};
+
+typedef struct cli {
+    const cli_verb *verb;
+    lt_ctx *ctx;
+    const cli_settings *settings;
+    const char *command; /* the command line, quoted for a shell */
+    bool json, quiet;
+    bool tty, color; /* of stderr */
+    bool answered;   /* the JSON object is out */
+} cli;
+
+/* ---- Verbs ---- */
+extern const cli_verb cli_verb_demo, cli_verb_train, cli_verb_eval, cli_verb_inspect, cli_verb_doctor, cli_verb_bench;
+
+/* Nonzero once a signal asked to stop: its number. */
+extern volatile int cli_stop;
+
+/* ---- Talking (screen.c) ---- */
+void cli_say(const cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3))); /* unless --quiet */
+void cli_warn(const cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_fail(cli *cli, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The context's message. `reading`: the call read input, so that a missing or broken file is EXIT_INPUT. */
+int cli_fail_status(cli *cli, lt_status status, bool reading);
+/* Prints and releases the answer. */
+int cli_answer(cli *cli, json_t *object);
+json_t *cli_real(double value); /* null for NaN and infinity, which JSON lacks */
+/* Rows of cells separated by tabs, the first row the header: columns lined up, numbers to the right. */
+void cli_table(FILE *file, const char *rows);
+/* A library's status line for the terminal: control characters in names from files become '?'. */
+void cli_put_clean(FILE *file, const char *text, size_t limit);
+const char *cli_bytes(char buffer[32], uint64_t bytes);     /* "1.82 MB", powers of ten */
+const char *cli_thousands(char buffer[32], int64_t number); /* "1,234,567" */
+const char *cli_clock(char buffer[32], double seconds);     /* "12:40", "1:02:03" */
+double cli_seconds(void);                                   /* monotonic */
+
+/* ---- Training as a user sees it (progress.c) ---- */
+typedef struct cli_progress {
+    const cli *cli;
+    const char *title;  /* before each line, or NULL */
+    const char *source; /* where the model is from: a path or an --init text */
+    const lt_model *model;
+    int64_t batch_size, accumulation;
+    bool every;    /* a line at every call, as log_every asks */
+    bool brief;    /* no banner */
+    bool bar_open; /* a bar stands in the current line */
+    double last;   /* when the last line was written */
+    uint64_t available;
+} cli_progress;
+void cli_on_start(void *user, const lt_train_start *start);
+void cli_on_progress(void *user, const lt_train_progress *progress);
+void cli_progress_end(cli_progress *progress); /* closes the bar's line */
+
+/* ---- Files (paths.c) ---- */
+char *cli_join(const char *directory, const char *name); /* to be freed; NULL when memory is out */
+/* Makes the directory (and those above it) and checks that files can be made in it: before hours of work, not after. */
+int cli_make_output(cli *cli, const char *directory);
+bool cli_is_directory(const char *path);
+
+/* ---- Quantization options that train and eval share (quant_options.c) ---- */
+typedef struct cli_quant {
+    const char *type, *embedding, *targets;
+} cli_quant;
+#define CLI_QUANT_LATER                                                                                                \
+    "q4_1|q5_0|q5_1|q2_k*|q3_k*|q4_k*|q5_k*|q6_k|tq1_0|tq2_0|mxfp4|nf4|int[0-9]*|fp8|ternary|w*a*|f16|bf16"
+/* False when neither type is given: `policy` then quantizes nothing. */
+bool cli_quant_policy(const cli_quant *quant, lt_quant_policy *policy);
+
+/* Numbers of an evaluation as the keys of --json. */
+json_t *cli_eval_json(const lt_eval_result *result);
+
+#endif

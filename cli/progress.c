@@ -1,0 +1,112 @@
+/* progress.c - the banner before step 1, the line every ten seconds, the bar on a terminal. */
+#include "cli/cli.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BAR_CELLS = 24, SAMPLE_CHARACTERS = 300 };
+
+static void say_memory(const cli *c, const lt_forecast *f)
+{
+    char b[8][32];
+    cli_say(c,
+            "memory      %s forecast of %s free (weights %s, gradients %s, optimizer %s, activations %s, data %s, "
+            "process %s)",
+            cli_bytes(b[0], f->total), cli_bytes(b[1], f->available), cli_bytes(b[2], f->weights),
+            cli_bytes(b[3], f->gradients), cli_bytes(b[4], f->optimizer), cli_bytes(b[5], f->activations),
+            cli_bytes(b[6], f->data), cli_bytes(b[7], f->process));
+}
+
+static void say_lines(const cli *c, const char *label, const char *text)
+{
+    while (text && *text) {
+        int length = (int)strcspn(text, "\n");
+        cli_say(c, "%-11s %.*s", label, length, text);
+        text += length + (text[length] == '\n');
+        label = "";
+    }
+}
+
+static void say_sample(const cli *c, const char *sample)
+{
+    if (c->quiet || !sample || !*sample) return;
+    fprintf(stderr, "sample      %s", c->color ? "\033[36m" : "");
+    size_t shown = 0;
+    for (; sample[shown] && (shown < SAMPLE_CHARACTERS || ((unsigned char)sample[shown] & 0xc0) == 0x80); shown++) {
+        char one[2] = {sample[shown] == '\n' ? ' ' : sample[shown], 0};
+        cli_put_clean(stderr, one, 1);
+    }
+    fprintf(stderr, "%s%s\n", sample[shown] ? " ..." : "", c->color ? "\033[0m" : "");
+}
+
+void cli_on_start(void *user, const lt_train_start *start)
+{
+    cli_progress *p = user;
+    const cli *c = p->cli;
+    p->available = start->forecast.available;
+    p->last = cli_seconds();
+    if (*start->skipped) cli_warn(c, "damaged checkpoints were passed over: %s", start->skipped);
+    if (start->resumed_from)
+        cli_say(c, "resumed     from %s, after step %" PRId64, start->resumed_from, start->first_step);
+    if (p->brief) return;
+    const lt_llama_config *m = lt_model_config(p->model);
+    char b[4][32];
+    cli_say(c,
+            "model       %s, %" PRId64 " layers of width %" PRId64 " and %" PRId64 ", %" PRId64 " heads (%" PRId64
+            " kv), vocabulary %s, from %s",
+            lt_model_family(p->model), m->layers, m->dim, m->hidden, m->heads, m->kv_heads,
+            cli_thousands(b[0], m->vocab), p->source);
+    cli_say(c, "parameters  %s trainable of %s", cli_thousands(b[0], start->trainable),
+            cli_thousands(b[1], start->parameters));
+    cli_say(c, "kernels     %s", lt_kernels_in_use());
+    cli_say(c, "threads     %d", lt_threads());
+    say_memory(c, &start->forecast);
+    cli_say(c, "data        %s rows, %s tokens an epoch; %s rows to validate", cli_thousands(b[0], start->train_rows),
+            cli_thousands(b[1], start->train_tokens), cli_thousands(b[2], start->valid_rows));
+    cli_say(c, "steps       %" PRId64 " of %" PRId64 " rows", start->steps, p->batch_size * p->accumulation);
+    say_lines(c, "quantized", start->qat_table);
+    say_sample(c, start->sample);
+}
+
+/* "step 120/1000  loss 2.131  val 2.204  lr 1.8e-04  |g| 0.62  1240 tok/s  mem 0.31/24 GB  eta 12:40" */
+static void line_of(const cli_progress *p, const lt_train_progress *t, char *line, size_t size)
+{
+    char eta[32], valid[32] = "-", norm[32] = "-";
+    if (isfinite(t->valid_loss)) snprintf(valid, sizeof valid, "%.3f", t->valid_loss);
+    if (isfinite(t->grad_norm)) snprintf(norm, sizeof norm, "%.2f", t->grad_norm);
+    snprintf(line, size,
+             "%s%sstep %" PRId64 "/%" PRId64
+             "  loss %.3f  val %s  lr %.1e  |g| %s  %.0f tok/s  mem %.2f/%.0f GB  eta %s%s%s%s",
+             p->title ? p->title : "", p->title ? ": " : "", t->step, t->steps, t->loss, valid, t->lr, norm,
+             t->tokens_per_second, (double)t->rss_bytes / 1e9, (double)p->available / 1e9, cli_clock(eta, t->eta),
+             t->skipped ? "  (update skipped: gradient not finite)" : "", t->note ? "  " : "", t->note ? t->note : "");
+}
+
+void cli_progress_end(cli_progress *p)
+{
+    if (p->bar_open) fputc('\n', stderr);
+    p->bar_open = false;
+}
+
+void cli_on_progress(void *user, const lt_train_progress *t)
+{
+    cli_progress *p = user;
+    if (p->cli->quiet) return;
+    char line[512];
+    double now = cli_seconds();
+    bool news = t->note || t->skipped || t->step == t->steps;
+    line_of(p, t, line, sizeof line);
+    if (p->cli->tty && !p->every) {
+        if (!news && p->bar_open && now - p->last < 0.1) return;
+        int done = t->steps > 0 ? (int)(BAR_CELLS * t->step / t->steps) : 0;
+        fprintf(stderr, "\r\033[K[%.*s%*s] %s", done, "########################", BAR_CELLS - done, "", line);
+        p->bar_open = true;
+        if (news) cli_progress_end(p);
+    } else {
+        if (!news && !p->every && t->step > 1 && now - p->last < 10) return;
+        fprintf(stderr, "%s\n", line);
+    }
+    p->last = now;
+}

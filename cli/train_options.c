@@ -1,0 +1,111 @@
+/* train_options.c - the table of `lathe train`. Names are those of PEFT, Transformers and mlx-lm. */
+#include "cli/train_options.h"
+
+#define AT(field) offsetof(train_options, field)
+#define C(field) offsetof(train_options, config.field)
+#define MODEL "Model"
+#define DATA "Data"
+#define STEPS "Steps and memory"
+#define OPTIMIZER "Optimizer"
+#define OUTPUT "Output"
+#define QAT "Quantization-aware training"
+
+static const cli_option options[] = {
+    {"model", CLI_TEXT, AT(model), .group = MODEL, .value = "DIR",
+     .help = "Hugging Face directory (config.json, safetensors, tokenizer.json) or lathe checkpoint to start from"},
+    {"init", CLI_TEXT, AT(init), .group = MODEL, .value = "SPEC",
+     .help = "start from nothing: llama:layers=4,dim=256,hidden=768,heads=8,kv_heads=4"},
+    {"tokenizer", CLI_TEXT, AT(tokenizer), .group = MODEL, .value = "M",
+     .help = "with --init: a model directory or tokenizer.json; bytes when left out"},
+    {"freeze", CLI_TEXT, C(freeze), .group = MODEL, .value = "GLOBS",
+     .help = "comma-separated patterns of parameters that stay as they are"},
+    {"train_only", CLI_TEXT, C(train_only), .group = MODEL, .value = "GLOBS",
+     .help = "comma-separated patterns of the only parameters to train"},
+
+    {"data", CLI_TEXT, AT(data), .group = DATA, .value = "PATH",
+     .help = "text file, documents separated by a line <|endoftext|>, or a directory with train.txt, valid.txt"},
+    {"valid_data", CLI_TEXT, AT(valid_data), .group = DATA, .value = "PATH",
+     .help = "text to validate on; else a part of --data"},
+    {"valid_fraction", CLI_REAL, AT(valid_fraction), "0.1", DATA, "share of the documents kept for validation; 0: none",
+     .low = 0, .high = 0.9},
+    {"max_seq_length", CLI_INT, C(max_seq_length), "512", DATA, "positions a window, at most the model's context",
+     .low = 2, .high = 1 << 20},
+    {"append_eos", CLI_SWITCH, AT(append_eos), .group = DATA, .help = "end every training document with EOS"},
+
+    {"steps", CLI_INT, C(steps), "0", STEPS, "optimizer steps; 0: as many as --epochs make", .low = 0, .high = 1e12},
+    {"epochs", CLI_REAL, C(epochs), "1", STEPS, "passes over the data", .low = 1e-6, .high = 1e6},
+    {"batch_size", CLI_INT, C(batch_size), "4", STEPS, "rows a micro-batch", .low = 1, .high = 1 << 20},
+    {"grad_accumulation_steps", CLI_INT, C(grad_accumulation_steps), "1", STEPS, "micro-batches a step", .low = 1,
+     .high = 1 << 20},
+    {"checkpoint_activations", CLI_SWITCH, C(checkpoint_activations), .group = STEPS,
+     .help = "compute activations again in the backward: less memory, more time"},
+    {"memory_limit", CLI_BYTES, C(memory_limit), "0", STEPS,
+     .help = "refuse to start when the forecast passes this; 0: what the machine has free"},
+    {"max_seconds", CLI_REAL, C(max_seconds), "0", STEPS, "save a checkpoint and stop after; 0: never", .low = 0,
+     .high = 1e9},
+
+    {"optimizer", CLI_CHOICE, C(optimizer), "adamw", OPTIMIZER, "how gradients become updates", .choices = "adamw|sgd",
+     .later = "lion|adamw_8bit|adamw8bit"},
+    {"learning_rate", CLI_REAL, C(learning_rate), "1e-3", OPTIMIZER, "the peak", .low = 0, .high = 1e3},
+    {"lr_schedule", CLI_CHOICE, C(lr_schedule), "cosine", OPTIMIZER, "how it falls",
+     .choices = "cosine|linear|constant|wsd"},
+    {"warmup_ratio", CLI_REAL, C(warmup_ratio), "0.05", OPTIMIZER, "share of the steps to reach the peak", .low = 0,
+     .high = 1},
+    {"lr_min_ratio", CLI_REAL, C(lr_min_ratio), "0", OPTIMIZER, "share of the peak at the end", .low = 0, .high = 1},
+    {"weight_decay", CLI_REAL, C(weight_decay), "0", OPTIMIZER, "decoupled, as AdamW has it", .low = 0, .high = 1e3},
+    {"beta1", CLI_REAL, C(beta1), "0.9", OPTIMIZER, "adamw: decay of the mean", .low = 0, .high = 0.999999},
+    {"beta2", CLI_REAL, C(beta2), "0.999", OPTIMIZER, "adamw: decay of the square", .low = 0, .high = 0.99999999},
+    {"eps", CLI_REAL, C(eps), "1e-8", OPTIMIZER, "adamw: added to the root", .low = 1e-30, .high = 1},
+    {"momentum", CLI_REAL, C(momentum), "0", OPTIMIZER, "sgd", .low = 0, .high = 0.999999},
+    {"max_grad_norm", CLI_REAL, C(max_grad_norm), "1", OPTIMIZER,
+     "gradients are clipped to this norm; 0: not, and updates run inside the backward", .low = 0, .high = 1e9},
+
+    {"qat", CLI_CHOICE, AT(quant.type), .group = QAT, .value = "TYPE", .choices = "q4_0|q8_0", .later = CLI_QUANT_LATER,
+     .help = "train linear layers on the grid of this type (q4_0, q8_0); the codes are exported and evaluated"},
+    {"qat_embedding", CLI_CHOICE, AT(quant.embedding), "f32", QAT, "type of the embedding and a tied head",
+     .choices = "f32|q4_0|q8_0", .later = CLI_QUANT_LATER},
+    {"qat_targets", CLI_TEXT, AT(quant.targets), .group = QAT, .value = "GLOB",
+     .help = "parameters --qat is for; every linear layer when left out"},
+    {"qat_start", CLI_REAL, C(qat_start), "0", QAT, "share of the steps trained in float first", .low = 0, .high = 1},
+    {"qat_activations", CLI_CHOICE, AT(only_none), "none", QAT, "type of activations", .choices = "none",
+     .later = "runtime|int8_token|int8_static"},
+    {"qat_scale", CLI_CHOICE, AT(only_dynamic), "dynamic", QAT, "where the scales come from", .choices = "dynamic",
+     .later = "lsq|lsq+|pact"},
+    {"qat_gradient", CLI_CHOICE, AT(only_ste), "ste", QAT, "gradient through the rounding", .choices = "ste",
+     .later = "clip|prox"},
+    {"export", CLI_TEXT, AT(export_path), .group = QAT, .value = "FILE",
+     .help = "where the codes go (.safetensors); OUT/codes.safetensors when left out"},
+
+    {"out", CLI_TEXT, C(out), .group = OUTPUT, .value = "DIR",
+     .help = "gets the model, config.yaml, run.json, metrics.jsonl, report.html and checkpoints/"},
+    {"save_dtype", CLI_CHOICE, AT(save_dtype), "f32", OUTPUT, "type of the saved weights", .choices = "f32|f16|bf16"},
+    {"save_every", CLI_INT, C(save_every), "0", OUTPUT, "steps between checkpoints; 0: only when interrupted", .low = 0,
+     .high = 1e12},
+    {"keep", CLI_INT, C(keep), "2", OUTPUT, "checkpoints kept", .low = 1, .high = 1e6},
+    {"eval_every", CLI_INT, C(eval_every), "0", OUTPUT, "steps between validations; 0: at the end", .low = 0,
+     .high = 1e12},
+    {"log_every", CLI_INT, C(log_every), "1", OUTPUT,
+     "steps between lines of metrics.jsonl; when given, of the screen too (else a line every 10 s)", .low = 1,
+     .high = 1e9},
+    {"resume", CLI_TEXT, C(resume), "auto", OUTPUT, .value = "auto|never|DIR",
+     .help = "go on from the newest whole checkpoint of --out, or from the one named"},
+};
+
+static const char *const later[] = {
+    "tensor-type",    "auto-bits",    "lora-rank",    "lora-alpha",  "lora-targets",    "lora-dropout",  "rslora",
+    "dora",           "lora-init",    "lora-budget",  "preference",  "lora-plus-ratio", "base-type",     "lora-inside",
+    "teacher",        "teacher-dump", "kd-loss",      "kd-weight",   "kd-temperature",  "kd-hidden",     "kd-attention",
+    "kd-relations",   "kd-on-policy", "kd-tail",      "init-from",   "prune-sparsity",  "prune-pattern", "prune-score",
+    "prune-schedule", "prune-regrow", "share-layers", "prune-start", "prune-end",       "prune-every",   NULL,
+};
+
+const cli_verb cli_verb_train = {
+    .name = "train",
+    .summary = "trains or fine-tunes a model; with --qat on the grid that ships",
+    .usage = "--model DIR | --init SPEC  --data PATH --out DIR [options]",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .target_bytes = sizeof(train_options),
+    .later = later,
+    .run = cli_train,
+};

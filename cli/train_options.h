@@ -1,0 +1,22 @@
+/* train_options.h - what `lathe train` can be told; the table is in train_options.c. */
+#ifndef CLI_TRAIN_OPTIONS_H
+#define CLI_TRAIN_OPTIONS_H
+
+#include "cli/cli.h"
+
+typedef struct train_options {
+    cli_common common;
+    const char *model, *init, *tokenizer;
+    const char *data, *valid_data;
+    double valid_fraction;
+    bool append_eos;
+    cli_quant quant;
+    const char *export_path, *save_dtype;
+    const char *only_none, *only_dynamic, *only_ste; /* options with one value in this version */
+    lt_train_config config;                          /* the table writes the library's config directly */
+} train_options;
+
+/* The verb (verb_train.c); `target` is a train_options. */
+int cli_train(cli *cli, void *target);
+
+#endif

@@ -1,0 +1,318 @@
+/* verb_inspect.c - lathe inspect: what is in a file, and whether it is whole.
+ *
+ * A directory with a config.json is opened as a model, so that a config and tensors that contradict each other are
+ * found here and not in the middle of something else; every .safetensors file is opened with all checks of the
+ * format. */
+#include "cli/cli.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct inspect_options {
+    cli_common common;
+    const char *path;
+    bool summary;
+} inspect_options;
+
+static const cli_option options[] = {
+    {"path", CLI_TEXT, offsetof(inspect_options, path), .group = "Input", .value = "PATH", .flags = CLI_POSITIONAL,
+     .help = ".safetensors file, model directory or checkpoint directory; also the first word without a flag"},
+    {"summary", CLI_SWITCH, offsetof(inspect_options, summary), .group = "Input",
+     .help = "totals without the list of tensors"},
+};
+
+static int verb_inspect(cli *cli, void *target);
+
+const cli_verb cli_verb_inspect = {
+    .name = "inspect",
+    .summary = "what is in a model or checkpoint; exit 3 with the reason if it is broken",
+    .usage = "PATH [options]",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .target_bytes = sizeof(inspect_options),
+    .run = verb_inspect,
+};
+
+/* `__metadata__` of a file that lt_tensors_open has found sound; NULL when there is none. The library offers values by
+ * key; here all keys are wanted. */
+static json_t *read_metadata(const char *path)
+{
+    FILE *file = fopen(path, "rbe");
+    unsigned char prefix[8];
+    if (!file) return NULL;
+    uint64_t length = 0;
+    json_t *metadata = NULL;
+    if (fread(prefix, 1, 8, file) == 8)
+        for (int i = 7; i >= 0; i--) length = length << 8 | prefix[i];
+    char *header = length > 0 && length < (256u << 20) ? malloc(length) : NULL;
+    if (header && fread(header, 1, length, file) == length) {
+        json_t *root = json_loadb(header, length, 0, NULL);
+        metadata = json_incref(json_object_get(root, "__metadata__"));
+        json_decref(root);
+    }
+    free(header);
+    fclose(file);
+    return metadata;
+}
+
+/* The deployed type of a tensor of exported codes: "type:NAME" in the metadata. */
+static const char *lattice_of(const json_t *metadata, const char *name)
+{
+    size_t size = strlen(name) + 6;
+    char *key = malloc(size);
+    if (!key) return NULL;
+    snprintf(key, size, "type:%s", name);
+    const char *lattice = json_string_value(json_object_get(metadata, key));
+    free(key);
+    return lattice;
+}
+
+/* Elements of a tensor whose rows are stored as blocks of `type`. */
+static int64_t lattice_elements(uint64_t bytes, const char *type)
+{
+    lt_dtype dtype;
+    if (!lt_dtype_parse(type, &dtype)) return 0;
+    return (int64_t)(bytes / lt_dtype_bytes(dtype)) * lt_dtype_block(dtype);
+}
+
+/* One file's tensors as JSON: {"file", "tensors": [...], "metadata", "bytes", "elements", "types": {name: bytes}}. */
+static int inspect_tensors(cli *c, const char *path, json_t **out)
+{
+    lt_tensors *t;
+    lt_status status = lt_tensors_open(c->ctx, path, &t);
+    if (status != LT_OK) return cli_fail_status(c, status, true);
+    int n = lt_tensors_count(t);
+    json_t *metadata = n > 0 ? read_metadata(lt_tensors_file(t, 0)) : read_metadata(path);
+    json_t *list = json_array(), *types = json_object();
+    int64_t elements = 0, bytes = 0;
+    for (int i = 0; i < n; i++) {
+        const char *name = lt_tensors_name(t, i), *lattice = lattice_of(metadata, name);
+        const char *type = lattice ? lattice : lt_stored_name(lt_tensors_dtype(t, i));
+        int64_t size = (int64_t)lt_tensors_bytes(t, i);
+        int64_t count = lattice ? lattice_elements((uint64_t)size, lattice) : lt_tensors_elements(t, i);
+        json_t *shape = json_array();
+        for (int k = 0; k < lt_tensors_rank(t, i); k++)
+            json_array_append_new(shape, json_integer(lt_tensors_shape(t, i)[k]));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:s}", "name", name, "type", type, "shape",
+                                        shape, "elements", (json_int_t)count, "bytes", (json_int_t)size, "offset",
+                                        (json_int_t)lt_tensors_offset(t, i), "file", lt_tensors_file(t, i)));
+        json_int_t sum = json_integer_value(json_object_get(types, type));
+        json_object_set_new(types, type, json_integer(sum + size));
+        elements += count;
+        bytes += size;
+    }
+    lt_tensors_close(t);
+    *out = json_pack("{s:s, s:i, s:I, s:I, s:o, s:o, s:o}", "path", path, "count", n, "elements", (json_int_t)elements,
+                     "bytes", (json_int_t)bytes, "types", types, "metadata", metadata ? metadata : json_object(),
+                     "tensors", list);
+    return *out ? EXIT_DONE : cli_fail(c, EXIT_MEMORY, "%s: out of memory for %d tensors", path, n);
+}
+
+static int inspect_model(cli *c, const char *path, json_t *answer)
+{
+    lt_model *model;
+    lt_status status = lt_model_open(c->ctx, path, &model);
+    if (status != LT_OK) return cli_fail_status(c, status, true);
+    const lt_llama_config *m = lt_model_config(model);
+    const lt_tokenizer *tokenizer = lt_model_tokenizer(model);
+    json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b, s:I, s:i}", "family",
+                          lt_model_family(model), "parameters", (json_int_t)lt_model_parameters(model), "layers",
+                          (json_int_t)m->layers, "dim", (json_int_t)m->dim, "hidden", (json_int_t)m->hidden, "heads",
+                          (json_int_t)m->heads, "kv_heads", (json_int_t)m->kv_heads, "vocab", (json_int_t)m->vocab,
+                          "rope_theta", m->rope_theta, "tied", m->tied, "context", (json_int_t)m->context,
+                          "tokenizer_tokens", tokenizer ? (int)lt_tokenizer_vocab_size(tokenizer) : 0);
+    lt_model_free(model);
+    json_object_set_new(answer, "model", o);
+    return EXIT_DONE;
+}
+
+/* A checkpoint's manifest: the step, and whether its files still have the hashes they were saved with. */
+static int inspect_checkpoint(cli *c, const char *directory, const char *manifest_path, json_t *answer)
+{
+    json_error_t where;
+    json_t *manifest = json_load_file(manifest_path, 0, &where), *hash;
+    const char *name;
+    int code = EXIT_DONE;
+    if (!manifest || !json_is_object(json_object_get(manifest, "xxh3")))
+        code = cli_fail(c, EXIT_INPUT, "%s:%d: no manifest of a checkpoint: %s", manifest_path,
+                        manifest ? 1 : where.line, manifest ? "it has no hashes" : where.text);
+    json_object_foreach(json_object_get(manifest, "xxh3"), name, hash)
+    {
+        char found[33];
+        char *path = code ? NULL : cli_join(directory, name);
+        lt_status status = path ? lt_file_hash(c->ctx, path, found) : LT_OK;
+        if (path && status != LT_OK)
+            code = cli_fail_status(c, status, true);
+        else if (path && (!json_is_string(hash) || strcmp(found, json_string_value(hash))))
+            code = cli_fail(c, EXIT_INPUT, "%s: damaged: its XXH3-128 is %s, the manifest says %s", path, found,
+                            json_is_string(hash) ? json_string_value(hash) : "nothing");
+        free(path);
+    }
+    if (!code)
+        json_object_set_new(
+            answer, "checkpoint",
+            json_pack("{s:I, s:b}", "step", json_integer_value(json_object_get(manifest, "step")), "whole", 1));
+    json_decref(manifest);
+    return code;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && !strcmp(text + n - k, end);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names in a directory that end so, sorted; *count of them, to be freed with the array. */
+static char **list_names(const char *directory, const char *end, int *count)
+{
+    char **names = NULL;
+    *count = 0;
+    DIR *dir = opendir(directory);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char **grown = ends_with(entry->d_name, end) ? realloc(names, (size_t)(*count + 1) * sizeof *names) : NULL;
+        if (!grown) continue;
+        names = grown;
+        char *copy = strdup(entry->d_name);
+        if (copy) names[(*count)++] = copy;
+    }
+    if (dir) closedir(dir);
+    if (names) qsort(names, (size_t)*count, sizeof *names, compare_names);
+    return names;
+}
+
+static int inspect_directory(cli *c, const char *path, json_t *answer)
+{
+    int n, code = EXIT_DONE;
+    char **names = list_names(path, ".safetensors", &n);
+    char *config = cli_join(path, "config.json");
+    struct stat info;
+    bool is_model = config && stat(config, &info) == 0;
+    json_t *files = json_array();
+    if (is_model) code = inspect_model(c, path, answer);
+    char *manifest = cli_join(path, "manifest.json");
+    if (!code && manifest && stat(manifest, &info) == 0) code = inspect_checkpoint(c, path, manifest, answer);
+    free(manifest);
+    if (!is_model && n == 0)
+        code = cli_fail(c, EXIT_INPUT, "%s: neither config.json nor a .safetensors file is in this directory", path);
+    for (int i = 0; i < n && !code; i++) {
+        char *name = cli_join(path, names[i]);
+        json_t *file = NULL;
+        code = name ? inspect_tensors(c, name, &file) : cli_fail(c, EXIT_MEMORY, "%s: out of memory", path);
+        if (!code) json_array_append_new(files, file);
+        free(name);
+    }
+    for (int i = 0; i < n; i++) free(names[i]);
+    free(names);
+    free(config);
+    json_object_set_new(answer, "files", files);
+    return code;
+}
+
+/* ---- As text ---- */
+
+static void print_metadata(const json_t *metadata)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)metadata, key, value)
+    {
+        if (!strncmp(key, "type:", 5)) continue; /* shown as the type of its tensor */
+        fputs("  ", stdout);
+        cli_put_clean(stdout, key, 80);
+        fputs(" = ", stdout);
+        cli_put_clean(stdout, json_string_value(value) ? json_string_value(value) : "?", 200);
+        fputc('\n', stdout);
+    }
+}
+
+static void print_tensor(FILE *file, const json_t *t)
+{
+    char b[32];
+    cli_put_clean(file, json_string_value(json_object_get(t, "name")), 200);
+    fprintf(file, "\t%s\t[", json_string_value(json_object_get(t, "type")));
+    json_t *shape = json_object_get(t, "shape");
+    for (size_t k = 0; k < json_array_size(shape); k++)
+        fprintf(file, "%s%" JSON_INTEGER_FORMAT, k ? ", " : "", json_integer_value(json_array_get(shape, k)));
+    fprintf(file, "]\t%s\n", cli_bytes(b, (uint64_t)json_integer_value(json_object_get(t, "bytes"))));
+}
+
+static void print_file(const json_t *f, bool summary)
+{
+    char b[2][32];
+    const char *type;
+    json_t *value;
+    cli_put_clean(stdout, json_string_value(json_object_get(f, "path")), 4096);
+    printf(": %" JSON_INTEGER_FORMAT " tensors, %s elements, %s (", json_integer_value(json_object_get(f, "count")),
+           cli_thousands(b[0], json_integer_value(json_object_get(f, "elements"))),
+           cli_bytes(b[1], (uint64_t)json_integer_value(json_object_get(f, "bytes"))));
+    const char *comma = "";
+    json_object_foreach(json_object_get(f, "types"), type, value)
+    {
+        printf("%s%s %s", comma, type, cli_bytes(b[0], (uint64_t)json_integer_value(value)));
+        comma = ", ";
+    }
+    puts(")");
+    print_metadata(json_object_get(f, "metadata"));
+    char *table = NULL;
+    size_t size;
+    FILE *rows = summary ? NULL : open_memstream(&table, &size);
+    if (!rows) return;
+    fputs("tensor\ttype\tshape\tsize\n", rows);
+    json_t *tensors = json_object_get(f, "tensors");
+    for (size_t i = 0; i < json_array_size(tensors); i++) print_tensor(rows, json_array_get(tensors, i));
+    if (fclose(rows) == 0) cli_table(stdout, table);
+    free(table);
+}
+
+static void print_answer(const json_t *answer, bool summary)
+{
+    const char *key;
+    json_t *value;
+    if (json_object_get(answer, "checkpoint"))
+        printf("checkpoint of step %" JSON_INTEGER_FORMAT ", whole\n",
+               json_integer_value(json_object_get(json_object_get(answer, "checkpoint"), "step")));
+    json_object_foreach(json_object_get(answer, "model"), key, value)
+    {
+        printf("%-17s ", key);
+        if (json_is_string(value))
+            puts(json_string_value(value));
+        else if (json_is_boolean(value))
+            puts(json_is_true(value) ? "true" : "false");
+        else
+            printf("%.10g\n", json_number_value(value));
+    }
+    json_t *files = json_object_get(answer, "files");
+    for (size_t i = 0; i < json_array_size(files); i++) print_file(json_array_get(files, i), summary);
+}
+
+static int verb_inspect(cli *c, void *target)
+{
+    const inspect_options *o = target;
+    struct stat info;
+    if (!o->path) return cli_fail(c, EXIT_USAGE, "nothing to inspect; write lathe inspect PATH");
+    if (stat(o->path, &info)) return cli_fail(c, EXIT_INPUT, "%s: cannot be opened: %s", o->path, strerror(errno));
+    json_t *answer = json_pack("{s:s}", "path", o->path), *file = NULL;
+    int code;
+    if (S_ISDIR(info.st_mode)) {
+        code = inspect_directory(c, o->path, answer);
+    } else if (ends_with(o->path, ".gguf") || ends_with(o->path, ".h5")) {
+        code = cli_fail(c, EXIT_INPUT, "%s: inspecting GGUF and HDF5 files comes with a later version", o->path);
+    } else {
+        code = inspect_tensors(c, o->path, &file);
+        if (!code) json_object_set_new(answer, "files", json_pack("[o]", file));
+    }
+    if (!code && c->json) return cli_answer(c, answer);
+    if (!code) print_answer(answer, o->summary);
+    json_decref(answer);
+    return code;
+}

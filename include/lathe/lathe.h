@@ -1,0 +1,30 @@
+/* lathe.h - everything, in the order to read it.
+ *
+ * A context reports errors, params hold arrays, a graph records what to compute from them, a plan computes it.
+ *
+ *     lt_ctx *ctx = lt_ctx_create(NULL);
+ *     lt_model *model;
+ *     if (lt_model_open(ctx, "model", &model) != LT_OK) puts(lt_ctx_message(ctx));
+ *     lt_model_free(model);
+ *     lt_ctx_free(ctx);
+ */
+#ifndef LATHE_LATHE_H
+#define LATHE_LATHE_H
+
+/* clang-format off */
+#include "lathe/base.h"    /* status, context, allocator, element types, threads */
+#include "lathe/params.h"  /* durable named arrays */
+#include "lathe/graph.h"   /* recording: leaves, names, gradients, what is kept for the backward */
+#include "lathe/ops.h"     /* the operators */
+#include "lathe/plan.h"    /* compiling a recipe and running it */
+#include "lathe/attach.h"  /* sites and hooks: changing what a model computes from outside */
+#include "lathe/nn.h"      /* layers, initial values */
+#include "lathe/optim.h"   /* optimizers as nodes, clipping, schedules */
+#include "lathe/formats.h" /* files of tensors */
+#include "lathe/data.h"    /* tokenizers, data sets, batches */
+#include "lathe/models.h"  /* the networks and their files */
+#include "lathe/qat.h"     /* training on the grid that ships */
+#include "lathe/train.h"   /* the loop, evaluation, checkpoints, reports */
+/* clang-format on */
+
+#endif
