@@ -33,25 +33,34 @@ static bool meant(const lt_attachment *a, const lt_site *site, const char *name)
     return a->kinds & (unsigned)site->kind && (!a->pattern || lt_glob(a->pattern, name));
 }
 
+/* The hook of attachment i on w, called once however many sites share the parameter. */
+static lt_t transformed(const lt_site *site, int i, lt_t w)
+{
+    lt_graph *g = site->graph;
+    for (int k = 0; k < g->n_weights; k++) {
+        const lti_weight_of *m = &g->weights[k];
+        if (m->attachment == i && m->in.node == w.node && m->in.output == w.output) return m->value;
+    }
+    lt_attachment a = g->attachments[i];
+    uint32_t outer = g->segment;
+    g->segment = LTI_TRANSFORM | ++g->segments;
+    lt_t value = a.weight(w, site, a.config);
+    g->segment = outer;
+    if (lt_is_nil(value) ||
+        !lti_graph_grow(g, (void **)&g->weights, g->n_weights, &g->weights_capacity, sizeof *g->weights))
+        return lt_nil(g);
+    g->weights[g->n_weights++] = (lti_weight_of){i, w, value};
+    return value;
+}
+
 lt_t lt_site_weight(const lt_site *site)
 {
     lt_graph *g = site->graph;
-    for (int i = 0; i < g->n_weights; i++)
-        if (g->weights[i].param == site->param) return g->weights[i].value;
     lt_t w = lt_param_value(g, site->param);
     if (lt_type(w) == LT_BF16 || lt_type(w) == LT_F16) w = lt_cast(w, LT_F32);
-    uint32_t outer = g->segment;
-    for (int i = 0; i < g->n_attachments && !lt_is_nil(w); i++) {
-        lt_attachment a = g->attachments[i];
-        if (!a.weight || !meant(&a, site, lt_param_name(site->param))) continue;
-        g->segment = LTI_TRANSFORM | ++g->segments;
-        w = a.weight(w, site, a.config);
-        g->segment = outer;
-    }
-    if (lt_is_nil(w) ||
-        !lti_graph_grow(g, (void **)&g->weights, g->n_weights, &g->weights_capacity, sizeof *g->weights))
-        return lt_nil(g);
-    g->weights[g->n_weights++] = (lti_weight_of){site->param, w};
+    for (int i = 0; i < g->n_attachments && !lt_is_nil(w); i++)
+        if (g->attachments[i].weight && meant(&g->attachments[i], site, lt_param_name(site->param)))
+            w = transformed(site, i, w);
     return w;
 }
 

@@ -51,6 +51,8 @@ static bool same_key(lt_plan_key a, lt_plan_key b)
 /* A free entry, or the one that was not used for longest, emptied. */
 static entry *make_room(lt_plan_cache *c)
 {
+    for (int i = 0; i < c->count; i++)
+        if (!c->list[i].plan) return &c->list[i]; /* of a build that failed */
     if (c->count < c->capacity) return &c->list[c->count++];
     entry *oldest = &c->list[0];
     for (int i = 1; i < c->count; i++)

@@ -104,13 +104,26 @@ static void count_readers(lti_compiler *c)
     for (int r = 0; r < c->n_results; r++) c->readers[c->slot[c->result[r].node] + c->result[r].output]++;
 }
 
+/* Whether a live side effect between the product and the sum writes what the product reads. */
+static bool overwritten_between(const lti_compiler *c, uint32_t product, uint32_t sum)
+{
+    const lti_node *n = &c->node[product];
+    for (uint32_t e = product + 1; e < sum; e++) {
+        if (!c->live[e] || !(c->node[e].op->flags & LTI_EFFECT)) continue;
+        for (int k = 0; k < n->n_in; k++)
+            for (int p = 0; p < c->node[e].n_params; p++)
+                if (lti_param_of(c, n->in[k]) == c->node[e].param[p]) return true;
+    }
+    return false;
+}
+
 /* The node behind input k of an addition, when it can start from the other input and nobody else reads it. */
 static const lti_node *fusible(const lti_compiler *c, const lti_node *sum, int k)
 {
     lti_ref r = sum->in[k];
     const lti_node *n = &c->node[r.node];
     if (!n->op->accumulate || r.output || n->flags & LTI_NODE_LAZY || n->n_in >= LTI_MAX_IN) return NULL;
-    if (c->readers[c->slot[r.node]] != 1) return NULL;
+    if (c->readers[c->slot[r.node]] != 1 || overwritten_between(c, r.node, (uint32_t)(sum - c->node))) return NULL;
     const lti_value *other = &c->node[sum->in[1 - k].node].out[sum->in[1 - k].output];
     return lti_value_same(&n->out[0], other) && lti_value_same(&n->out[0], &sum->out[0]) ? n : NULL;
 }

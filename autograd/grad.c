@@ -175,6 +175,14 @@ void lt_grad_seeded(lt_t y, lt_t seed, int n, const lt_t *wrt, lt_t *gradients)
     lt_graph *g = y.graph;
     for (int i = 0; i < n; i++) gradients[i] = lt_nil(g);
     if (lt_is_nil(y) || lt_is_nil(seed) || g->status != LT_OK) return;
+    lti_value wanted;
+    lti_value_set(&wanted, LT_F32, lt_rank(y), lt_shape(y));
+    if (seed.graph != g || !lti_value_same(lti_value_of(seed), &wanted)) {
+        char a[LTI_DIMS_TEXT], b[LTI_DIMS_TEXT];
+        lti_graph_fail(g, LT_EINVAL, "lt_grad_seeded: a seed %s for a value %s; it must be f32 of the same shape",
+                       lti_dims(lti_value_of(seed), a), lti_dims(&wanted, b));
+        return;
+    }
     uint32_t segment = g->segment;
     g->segment = 0;
     walk w;

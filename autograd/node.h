@@ -56,9 +56,9 @@ typedef struct lti_writer_of {
     bool first_output; /* the writer's output 0 is this param */
 } lti_writer_of;
 
-typedef struct lti_weight_of { /* a parameter after its weight hooks */
-    lt_param *param;
-    lt_t value;
+typedef struct lti_weight_of { /* what an attachment's weight hook made of `in` */
+    int attachment;            /* index */
+    lt_t in, value;
 } lti_weight_of;
 
 struct lt_graph {

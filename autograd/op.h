@@ -62,6 +62,8 @@ lt_t lti_emit(const lti_op *op, int n_in, const lt_t *in, const void *attr, size
 lt_t lti_emit_params(lt_graph *graph, const lti_op *op, int n_in, const lt_t *in, const void *attr, size_t attr_size,
                      int n_params, lt_param *const *params);
 lt_t lti_output(lt_t node, int k); /* output k of the node */
+/* True when x is output 0 of a node of this op, whose input 0 is `in` unless that is nil. */
+bool lti_is_made_by(lt_t x, const lti_op *op, lt_t in);
 /* Records an error at the present scope and returns nil. */
 lt_t lti_graph_fail(lt_graph *graph, lt_status status, const char *format, ...) LTI_PRINTF(3, 4);
 /* The stream of the next random node of the present scope: hash of its name and of how many came before in it. */

@@ -19,19 +19,23 @@ typedef struct orderer {
     int n_edges, edges_capacity;
 } orderer;
 
-static bool touches(const lti_compiler *c, const lti_node *n, const lt_param *param)
+/* Whether node j must have run before the effect writes `param`: it reads the value from before, or wrote it earlier.
+ * The reader may be recorded later than the effect, as backward nodes and clones are: whose value it reads counts. */
+static bool touches(const lti_compiler *c, uint32_t j, const lt_param *param, uint32_t effect)
 {
+    const lti_node *n = &c->node[j];
     for (int k = 0; k < n->n_in; k++)
-        if (lti_param_of(c, n->in[k]) == param) return true;
-    for (int k = 0; n->op->flags & LTI_EFFECT && k < n->n_params; k++)
+        if (lti_param_of(c, n->in[k]) == param && lti_root(c, n->in[k]).node < effect) return true;
+    for (int k = 0; j < effect && n->op->flags & LTI_EFFECT && k < n->n_params; k++)
         if (n->param[k] == param) return true;
     return false;
 }
 
-static bool must_wait(const lti_compiler *c, const lti_node *effect, const lti_node *earlier)
+static bool must_wait(const lti_compiler *c, uint32_t effect, uint32_t j)
 {
-    for (int k = 0; k < effect->n_params; k++)
-        if (touches(c, earlier, effect->param[k])) return true;
+    const lti_node *n = &c->node[effect];
+    for (int k = 0; j != effect && k < n->n_params; k++)
+        if (touches(c, j, n->param[k], effect)) return true;
     return false;
 }
 
@@ -45,7 +49,7 @@ static bool add_edge(orderer *o, uint32_t from, uint32_t effect)
     return true;
 }
 
-/* Edges into effect i: its inputs, and every earlier live node that reads or writes what it writes. */
+/* Edges into effect i: its inputs, and every live node that must run before it writes. */
 static bool effect_edges(orderer *o, uint32_t i)
 {
     lti_compiler *c = o->c;
@@ -53,8 +57,8 @@ static bool effect_edges(orderer *o, uint32_t i)
     for (int k = 0; k < n->n_in; k++)
         if (!add_edge(o, n->in[k].node, i)) return false;
     if (n->after != LTI_NONE && c->live[n->after] && !add_edge(o, n->after, i)) return false;
-    for (uint32_t j = 0; j < i; j++)
-        if (c->live[j] && must_wait(c, n, &c->node[j]) && !add_edge(o, j, i)) return false;
+    for (uint32_t j = 0; j < c->count; j++)
+        if (c->live[j] && must_wait(c, i, j) && !add_edge(o, j, i)) return false;
     return true;
 }
 
@@ -63,8 +67,8 @@ static lt_status place(orderer *o, uint32_t i);
 static lt_status place_needs_of_effect(orderer *o, uint32_t i)
 {
     const lti_compiler *c = o->c;
-    for (uint32_t j = 0; j < i; j++)
-        if (c->live[j] && !o->placed[j] && must_wait(c, &c->node[i], &c->node[j])) LTI_TRY(place(o, j));
+    for (uint32_t j = 0; j < c->count; j++)
+        if (c->live[j] && o->placed[j] != 1 && must_wait(c, i, j)) LTI_TRY(place(o, j));
     return LT_OK;
 }
 

@@ -201,3 +201,8 @@ void lt_param_set_trainable(lt_param *param, bool trainable)
 {
     param->trainable = trainable && !param->mapped;
 }
+
+bool lt_param_mapped(const lt_param *param)
+{
+    return param->mapped;
+}

@@ -55,7 +55,7 @@ static uint32_t takeover(lti_compiler *c, const lti_node *n, int k, uint32_t t)
         if (in->type != n->out[k].type || value_bytes(in) != c->buffers[b].bytes ||
             lti_value_count(in) != lti_value_count(&n->out[k]))
             continue;
-        bool alone = true; /* no input that must stay whole lies there, and no other output took it */
+        bool alone = true; /* no input that must stay whole lies there (another output that took it moved `last`) */
         for (int i = 0; i < n->n_in; i++)
             if (!(allowed >> i & 1) && *buffer_of(c, lti_root(c, n->in[i])) == b) alone = false;
         if (alone) return b;

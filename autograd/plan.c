@@ -78,7 +78,7 @@ static void fill_arg(lti_arg *arg, const lti_value *v)
     memcpy(arg->dim, v->dim, sizeof arg->dim);
 }
 
-static lt_status count_steps(const lti_compiler *c, lt_plan *p, size_t *text)
+static void count_steps(const lti_compiler *c, lt_plan *p, size_t *text)
 {
     *text = 0;
     for (uint32_t t = 0; t < c->n_order; t++) {
@@ -90,7 +90,6 @@ static lt_status count_steps(const lti_compiler *c, lt_plan *p, size_t *text)
         p->n_args += n->n_in + n->op->n_out;
         *text += (strlen(n->name) + 16) / 16 * 16 + (n->attr_size + 16) / 16 * 16;
     }
-    return LT_OK;
 }
 
 static lt_status plan_tables(lt_plan *p, size_t text)
@@ -163,8 +162,10 @@ static lt_status prepare_steps(lt_plan *p)
     for (int i = 0; i < p->n_steps; i++) {
         lti_step *s = &p->step[i];
         if (!s->op->prepare) continue;
-        if (s->op->prepare(s) != LT_OK)
-            return lti_fail_in(p->ctx, "%s%s%s", s->name, *s->name ? ": " : "", s->op->name);
+        lt_status status = s->op->prepare(s);
+        if (status == LT_OK) continue;
+        lti_fail_in(p->ctx, "%s%s%s", s->name, *s->name ? ": " : "", s->op->name);
+        return status;
     }
     return LT_OK;
 }
@@ -230,7 +231,7 @@ static lt_status lower(lti_compiler *c, lt_plan *p)
 {
     size_t text;
     p->n_results = c->n_results;
-    LTI_TRY(count_steps(c, p, &text));
+    count_steps(c, p, &text);
     LTI_TRY(plan_tables(p, text + 64));
     int *entry = lti_alloc_array(c->ctx, c->count + 1u, sizeof *entry);
     size_t *scratch = lti_alloc_array(c->ctx, c->n_order + 1u, sizeof *scratch);

@@ -75,6 +75,9 @@ static void *pointer(const lt_plan *p, const lti_location *at)
 static lt_status resolve(lt_plan *p)
 {
     if (p->measured) return lti_fail(p->ctx, LT_EINVAL, "lt_run: the plan was compiled to be measured, not to run");
+    if (p->arena->bytes < p->arena_bytes)
+        return lti_fail(p->ctx, LT_ENOMEM,
+                        "lt_run: the shared arena was lost when a larger plan did not fit; compile the plan again");
     if (p->resolved_for && p->resolved_for == p->arena->data) return LT_OK;
     for (int i = 0; i < p->n_inputs; i++)
         if (!p->input[i].value.data)
@@ -101,7 +104,11 @@ static lt_status run_step(lt_plan *p, int i)
 {
     lti_step *s = &p->step[i];
     double start = p->timing ? seconds_now() : 0;
-    if (s->op->run(s) != LT_OK) return lti_fail_in(p->ctx, "%s%s%s", s->name, *s->name ? ": " : "", s->op->name);
+    lt_status status = s->op->run(s);
+    if (status != LT_OK) {
+        lti_fail_in(p->ctx, "%s%s%s", s->name, *s->name ? ": " : "", s->op->name);
+        return status;
+    }
     if (s->op->flags & LTI_EFFECT)
         for (int k = 0; k < s->n_params; k++) s->param[k]->version++;
     if (p->timing) {

@@ -38,9 +38,9 @@ static void fill_simd(void)
     sets.has_avx512 = sets.has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     sets.avx2 = ref_set;
-    lti_kernels_fill_avx2(&sets.avx2);
+    if (sets.has_avx2) lti_kernels_fill_avx2(&sets.avx2); /* the function itself is made of these instructions */
     sets.avx512 = sets.avx2;
-    lti_kernels_fill_avx512(&sets.avx512);
+    if (sets.has_avx512) lti_kernels_fill_avx512(&sets.avx512);
 #endif
 }
 

@@ -26,8 +26,15 @@ static void draw_task(void *arg, int64_t task, int thread)
     for (int64_t i = begin; i < end; i++) d->w[i] = (lt_real)(d->scale * d->number(&d->rng, (uint64_t)i) + d->shift);
 }
 
+/* Only what an optimizer could also write: f32, not mapped. */
+static bool writable(const lt_param *param)
+{
+    return lt_param_type(param) == LT_F32 && !lt_param_mapped(param);
+}
+
 static void fill(lt_param *param, draw d)
 {
+    if (!writable(param)) return;
     d.w = lt_param_data(param);
     d.n = lt_param_count(param);
     d.tasks = lti_par_tasks(d.n, 4096);
@@ -47,6 +54,7 @@ void lt_init_uniform(lt_param *param, uint64_t seed, double bound)
 
 void lt_init_constant(lt_param *param, double value)
 {
+    if (!writable(param)) return;
     lt_real *w = lt_param_data(param);
     for (int64_t i = 0; i < lt_param_count(param); i++) w[i] = (lt_real)value;
     lt_param_touch(param);

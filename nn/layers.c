@@ -56,7 +56,7 @@ lt_t lt_nn_head(lt_t x, const char *name, const char *weight)
     return y;
 }
 
-/* Terms on logits that exist as a whole, for heads whose output hooks must see them. */
+/* Terms on logits that exist as a whole, for heads with a bias or with output hooks that must see them. */
 static lt_t terms_on_logits(lt_t z, int n, const lt_head_term *terms, lt_t norm)
 {
     lt_t loss = lt_nil(z.graph);
@@ -64,7 +64,7 @@ static lt_t terms_on_logits(lt_t z, int n, const lt_head_term *terms, lt_t norm)
         bool ce = terms[i].kind == lt_head_cross_entropy();
         if (!ce)
             return lti_graph_fail(z.graph, LT_EUNSUPPORTED,
-                                  "a head with output hooks takes cross-entropy terms only; attach to other layers");
+                                  "a head with a bias or output hooks takes cross-entropy terms only");
         lt_t term = lt_scale(lt_cross_entropy(z, terms[i].input, norm), terms[i].weight);
         loss = i ? lt_add(loss, term) : term;
     }
@@ -76,7 +76,7 @@ lt_t lt_nn_head_loss(lt_t x, const char *name, const char *weight, int n, const 
     if (!x.graph || lt_graph_status(x.graph) != LT_OK) return x;
     lt_site site = open_site(x, name, LT_SITE_HEAD, weight);
     lt_t loss = lt_nil(x.graph);
-    if (site.param && lt_site_has_output(&site))
+    if (site.param && (lt_site_has_output(&site) || !lt_is_nil(own(&site, "bias"))))
         loss = terms_on_logits(product(&site, x), n, terms, norm);
     else if (site.param)
         loss = lt_head_loss(lt_site_input(&site, x), lt_site_weight(&site), n, terms, norm);

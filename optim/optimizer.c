@@ -6,6 +6,7 @@
 #include "autograd/op.h"
 #include "lathe/attach.h"
 #include "lathe/optim.h"
+#include "optim/update_parts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -204,6 +205,14 @@ lt_status lt_optimizer_fused(lt_optimizer *opt, lt_graph *graph, lt_t loss)
     return lt_graph_status(graph);
 }
 
+/* A second loss of the same graph adds to the first one's gradient, also on a fresh start. */
+static void add_gradient(lt_param *sum, lt_t gradient, lt_t fresh)
+{
+    lt_graph *g = gradient.graph;
+    bool again = lti_is_made_by(lt_param_value(g, sum), &lti_op_accumulate, lt_nil(g));
+    lt_accumulate(sum, gradient, again ? lt_nil(g) : fresh);
+}
+
 lt_status lt_optimizer_accumulate(lt_optimizer *opt, lt_graph *graph, lt_t loss)
 {
     if (lt_graph_status(graph) != LT_OK) return lt_graph_status(graph);
@@ -216,7 +225,7 @@ lt_status lt_optimizer_accumulate(lt_optimizer *opt, lt_graph *graph, lt_t loss)
         if (lt_is_nil(gradient[i])) continue;
         status = companion(opt, e->w, "grad", LT_SCRATCH, &e->grad);
         if (status == LT_OK)
-            lt_accumulate(e->grad, gradient[i], fresh);
+            add_gradient(e->grad, gradient[i], fresh);
         else
             lti_graph_fail(graph, status, "%s", lt_ctx_message(opt->ctx));
     }

@@ -5,6 +5,8 @@
 #include "autograd/op.h"
 #include "lathe/optim.h"
 
+extern const lti_op lti_op_accumulate; /* autograd/ops/accumulate.c */
+
 /* Checks input 0 against the param and that all others are single numbers; sets out[0] to the param. */
 static inline bool lti_update_shape(lti_shaper *s, const lti_value *param)
 {

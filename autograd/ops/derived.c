@@ -92,6 +92,7 @@ lt_t lt_derived(lt_graph *graph, lt_param *source, lt_dtype type)
     name[length - (int)strlen(":version")] = '\0';
     params[0] = scratch_param(graph, name, &attr.copy);
     if (!params[0]) return lt_nil(graph);
-    lt_t in = lt_param_value(graph, source);
+    lt_t in = lt_param_value(graph, source), made = lt_param_value(graph, params[0]);
+    if (lti_is_made_by(made, &lti_op_derived, in)) return made; /* a second site of the same version */
     return lti_emit_params(graph, &lti_op_derived, 1, &in, &attr, sizeof attr, 2, params);
 }

@@ -50,7 +50,7 @@ LT_API LT_MUST_USE lt_status lt_tokenizer_encode(lt_tokenizer *tokenizer, const 
 
 enum { LT_DECODE_SPECIAL_TOKENS = 1 }; /* write control tokens as their names; else they vanish */
 /* The text of `count` ids, NUL-terminated; byte tokens give their bytes even where those are not UTF-8. Free it with
- * lt_buffer_free. Errors: LT_EINVAL for an id outside the vocabulary, LT_ENOMEM. */
+ * lt_buffer_free. Errors: LT_EINVAL for an id outside the vocabulary, LT_ELIMIT, LT_ENOMEM. */
 LT_API LT_MUST_USE lt_status lt_tokenizer_decode(lt_tokenizer *tokenizer, const int32_t *ids, int64_t count,
                                                  unsigned flags, char **text, int64_t *bytes);
 LT_API void lt_buffer_free(lt_ctx *ctx, void *buffer); /* NULL is fine */

@@ -29,7 +29,8 @@ LT_API lt_t lt_nn_layer_norm(lt_t x, const char *name, double eps); /* bias opti
 LT_API lt_t lt_nn_head(lt_t x, const char *name, const char *weight);
 LT_API lt_t lt_nn_head_loss(lt_t x, const char *name, const char *weight, int n, const lt_head_term *terms, lt_t norm);
 
-/* ---- Initial values: element i of a parameter depends on (seed, its name, i) alone ---- */
+/* ---- Initial values: element i of a parameter depends on (seed, its name, i) alone. Only LT_F32 parameters that are
+ * not mapped are written; others stay as they are ---- */
 LT_API void lt_init_normal(lt_param *param, uint64_t seed, double std);
 LT_API void lt_init_uniform(lt_param *param, uint64_t seed, double bound); /* in [-bound, bound) */
 LT_API void lt_init_constant(lt_param *param, double value);

@@ -59,6 +59,9 @@ LT_API lt_role lt_param_role(const lt_param *param);
 LT_API void *lt_param_data(lt_param *param);
 LT_API const void *lt_param_read(const lt_param *param);
 
+/* True for an array that lt_params_map added: its bytes belong to somebody else. */
+LT_API bool lt_param_mapped(const lt_param *param);
+
 /* Starts at 1 and rises with every write. */
 LT_API uint64_t lt_param_version(const lt_param *param);
 LT_API void lt_param_touch(lt_param *param);

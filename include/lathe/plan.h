@@ -38,7 +38,8 @@ typedef struct lt_compile_options {
 } lt_compile_options;
 LT_API void lt_compile_options_init(lt_compile_options *options);
 
-/* Compiles what `outputs` (n values, may be 0) and the side effects of the chosen phases need. Results lie in the
+/* A result that is a parameter's value shows what the parameter holds after the run.
+ * Compiles what `outputs` (n values, may be 0) and the side effects of the chosen phases need. Results lie in the
  * arena until the next run of a plan that shares it. Errors: the graph's sticky error, LT_ENOMEM, LT_EPROVIDER. */
 LT_API LT_MUST_USE lt_status lt_compile(lt_graph *graph, const lt_compile_options *options, int n, const lt_t *outputs,
                                         lt_plan **plan);
