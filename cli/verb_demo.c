@@ -21,7 +21,7 @@ typedef struct demo_options {
 
 static const cli_option options[] = {
     {"out", CLI_TEXT, AT(out), "lathe-demo", "Demo", "directory for models, codes and report.html", .value = "DIR"},
-    {"steps", CLI_INT, AT(steps), "240", "Demo", "float steps; half as many follow on each of the two ways", .low = 4,
+    {"steps", CLI_INT, AT(steps), "360", "Demo", "float steps; half as many follow on each of the two ways", .low = 4,
      .high = 1e6},
     {"qat", CLI_CHOICE, AT(type), "q4_0", "Demo", "type to train for", .value = "TYPE", .choices = "q4_0|q8_0",
      .later = CLI_QUANT_LATER},
