@@ -6,6 +6,7 @@
 #include "data/json.h"
 #include "models/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,7 +206,7 @@ static lt_status set_key(lt_ctx *ctx, lt_llama_config *c, const char *key, const
         if (strcmp(keys[i].key, key)) continue;
         char *end;
         double value = strtod(text, &end);
-        if (end == text || *end || (keys[i].count && value != (double)(int64_t)value))
+        if (end == text || *end || !isfinite(value) || (keys[i].count && (fabs(value) > 1e15 || value != trunc(value))))
             return lti_fail(ctx, LT_EINVAL, "init: '%s' is no value for %s", text, key);
         if (keys[i].count) *keys[i].count = (int64_t)value;
         if (keys[i].number) *keys[i].number = value;

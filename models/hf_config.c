@@ -5,7 +5,7 @@
 #include "data/json.h"
 #include "models/model.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct reader {
@@ -121,14 +121,15 @@ lt_status lti_config_from_json(lt_ctx *ctx, const char *path, const json_t *json
     LTI_TRY(read_rope(&r, "rope_parameters", &c->rope_theta));
     LTI_TRY(read_bool(&r, "tie_word_embeddings", &c->tied));
     if (lti_llama_check(ctx, c) == LT_OK) return LT_OK;
-    lti_fail_in(ctx, "%s", path);
-    return lti_fail(ctx, LT_EFORMAT, "%s", lt_ctx_message(ctx));
+    char why[256]; /* a copy: the message cannot be written over itself */
+    snprintf(why, sizeof why, "%s", lt_ctx_message(ctx));
+    return lti_fail(ctx, LT_EFORMAT, "%s: %s", path, why);
 }
 
 static int set_rope(json_t *json, const lt_llama_config *c)
 {
     json_t *rope = json_object_get(json, "rope_parameters");
-    if (rope) return json_object_set_new(rope, "rope_theta", json_real(c->rope_theta));
+    if (json_is_object(rope)) return json_object_set_new(rope, "rope_theta", json_real(c->rope_theta));
     return json_object_set_new(json, "rope_theta", json_real(c->rope_theta));
 }
 

@@ -4,6 +4,7 @@
  * layout of q and k follows the file: Hugging Face keeps halves, GGUF interleaves (lt_llama_config.rope_interleaved). */
 #include "models/family.h"
 
+#include "autograd/op.h"
 #include "base/ctx.h"
 #include "lathe/nn.h"
 
@@ -86,9 +87,9 @@ lt_status lti_llama_check(lt_ctx *ctx, const lt_llama_config *c)
         return lti_fail(ctx, LT_EINVAL,
                         "llama: the head dimension is %lld; rotary positions need an even one up to 1024",
                         (long long)head_dim(c));
-    if (!(c->rope_theta > 0) || !(c->norm_eps > 0))
-        return lti_fail(ctx, LT_EINVAL, "llama: rope_theta and norm_eps must be above 0, not %g and %g", c->rope_theta,
-                        c->norm_eps);
+    if (!(c->rope_theta > 0) || !(c->norm_eps > 0) || !isfinite(c->rope_theta) || !isfinite(c->norm_eps))
+        return lti_fail(ctx, LT_EINVAL, "llama: rope_theta and norm_eps must be above 0 and finite, not %g and %g",
+                        c->rope_theta, c->norm_eps);
     return LT_OK;
 }
 
@@ -153,13 +154,17 @@ static lt_t feed_forward(lt_t x)
 
 static lt_t hidden(lt_graph *g, const lt_llama_config *c, lt_t tokens, lt_t first)
 {
+    lt_params *params = lt_graph_params(g);
+    if (params && lti_llama_check(lt_params_ctx(params), c) != LT_OK)
+        return lti_graph_fail(g, LT_EINVAL, "%s", lt_ctx_message(lt_params_ctx(params)));
+    bool again = c->checkpoint && lt_is_nil(first); /* caches are written once: no segment around them */
     lt_t x = lt_nn_embedding(tokens, "token_embd"); /* [B, T, C] */
     for (int64_t layer = 0; layer < c->layers; layer++) {
         lt_scope(g, "blk.%lld", (long long)layer);
-        if (c->checkpoint) lt_checkpoint_begin(g);
+        if (again) lt_checkpoint_begin(g);
         x = lt_add(x, attention(c, lt_nn_rms_norm(x, "attn_norm", c->norm_eps), first));
         x = lt_add(x, feed_forward(lt_nn_rms_norm(x, "ffn_norm", c->norm_eps)));
-        if (c->checkpoint) lt_checkpoint_end(g);
+        if (again) lt_checkpoint_end(g);
         lt_tap(x, "out");
         lt_scope_end(g);
     }
@@ -178,6 +183,7 @@ lt_t lt_llama_hidden_cached(lt_graph *graph, const lt_llama_config *config, lt_t
 
 lt_status lt_llama_caches(lt_params *params, const lt_llama_config *config, int64_t batch, int64_t length)
 {
+    LTI_TRY(lti_llama_check(lt_params_ctx(params), config));
     int64_t shape[] = {batch, length, config->kv_heads, head_dim(config)};
     for (int64_t layer = 0; layer < config->layers; layer++)
         for (int i = 0; i < 2; i++) {

@@ -2,7 +2,7 @@
  * codes trained. */
 #include "autograd/op.h"
 #include "autograd/ops/lattice_convert.h"
-#include "lathe/qat.h"
+#include "qat/policy.h"
 
 #include <string.h>
 
@@ -64,6 +64,7 @@ static lt_status converted(const lt_params *from, const lt_quant_policy *policy,
 
 lt_status lt_quantize_params(const lt_params *params, const lt_quant_policy *policy, lt_params **codes)
 {
+    LTI_TRY(lti_quant_check(lt_params_ctx(params), policy));
     for (int i = 0; i < lt_params_count(params); i++) {
         const lt_param *p = lt_params_at(params, i);
         if (lt_param_role(p) == LT_WEIGHT && lt_param_type(p) != LT_F32)

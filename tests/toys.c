@@ -65,6 +65,27 @@ lt_real *toy_logits(lt_model *model, const int32_t *tokens, int64_t T)
     return logits;
 }
 
+static int threads_before;
+
+static int one_thread(void)
+{
+    threads_before = lt_threads();
+    lt_set_threads(1);
+    return 0;
+}
+
+static int threads_again(void)
+{
+    lt_set_threads(threads_before);
+    return 0;
+}
+
+int toy_one_thread(const char *suite)
+{
+    CU_pSuite s = CU_get_suite(suite);
+    return s ? CU_set_suite_initfunc(s, one_thread) || CU_set_suite_cleanupfunc(s, threads_again) : 1;
+}
+
 /* ---- Files ---- */
 
 bool toy_exists(const char *path)
@@ -135,8 +156,11 @@ void toy_rewrite(lt_ctx *ctx, const char *from, const char *to, const toy_edit *
         const char *name = lt_tensors_name(file, i);
         if (is(edit->drop, name)) continue;
         lt_tensor_entry *e = &entries[count];
-        *e = (lt_tensor_entry){.name = name, .dtype = lt_tensors_dtype(file, i), .rank = lt_tensors_rank(file, i),
-                               .shape = lt_tensors_shape(file, i), .data = lt_tensors_data(file, i)};
+        *e = (lt_tensor_entry){.name = name,
+                               .dtype = lt_tensors_dtype(file, i),
+                               .rank = lt_tensors_rank(file, i),
+                               .shape = lt_tensors_shape(file, i),
+                               .data = lt_tensors_data(file, i)};
         if (is(edit->reshape, name)) e->rank = 2, e->shape = flat[count], flat[count][0] = 1;
         if (is(edit->retype, name)) e->rank = 1, e->dtype = edit->as, e->shape = flat[count];
         if (is(edit->reshape, name)) flat[count][1] = lt_tensors_elements(file, i);

@@ -21,6 +21,10 @@ bool toy_same_weights(const lt_model *a, const lt_model *b, const char *what);
 /* Logits of one row [1, T] of tokens as [T, vocab], by a graph without attachments; free() them. */
 lt_real *toy_logits(lt_model *model, const int32_t *tokens, int64_t T);
 
+/* Runs the suite on one thread: on machines with other work, threads that wait for each other in tiny products are many
+ * times slower. Returns what a suite returns. */
+int toy_one_thread(const char *suite);
+
 /* ---- Files ---- */
 bool toy_exists(const char *path);
 /* A file's bytes with a NUL behind; free() them. NULL, and a failed check, when it cannot be read. */
@@ -32,13 +36,13 @@ void toy_set_json(const char *path, const char *key, const char *value);
 
 /* Copies a safetensors file with one change. */
 typedef struct toy_edit {
-    const char *drop;                    /* a tensor left out */
-    const char *reshape;                 /* a tensor written as one row of its bytes */
-    const char *add;                     /* a tensor of one element more */
-    const char *retype;                  /* a tensor said to be of the type `as`, half its elements when that is wider */
+    const char *drop;    /* a tensor left out */
+    const char *reshape; /* a tensor written as one row of its bytes */
+    const char *add;     /* a tensor of one element more */
+    const char *retype;  /* a tensor said to be of the type `as`, half its elements when that is wider */
     lt_stored as;
-    const char *meta_key, *meta_value;   /* one pair of metadata for another value; value NULL: left out */
-    const char *const *copied;           /* metadata keys to keep, ended by NULL */
+    const char *meta_key, *meta_value; /* one pair of metadata for another value; value NULL: left out */
+    const char *const *copied;         /* metadata keys to keep, ended by NULL */
 } toy_edit;
 void toy_rewrite(lt_ctx *ctx, const char *from, const char *to, const toy_edit *edit);
 

@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,11 +91,12 @@ static lt_status fill_directory(lt_ctx *ctx, const char *directory, int64_t step
 
 /* ---- Names ---- */
 
-static bool step_of(const char *name, int64_t *step)
+/* "ckpt-<step><suffix>" */
+static bool step_of(const char *name, const char *suffix, int64_t *step)
 {
     long long number;
     int used = 0;
-    if (sscanf(name, "ckpt-%lld%n", &number, &used) != 1 || name[used]) return false;
+    if (sscanf(name, "ckpt-%lld%n", &number, &used) != 1 || strcmp(name + used, suffix)) return false;
     *step = number;
     return true;
 }
@@ -119,7 +121,7 @@ static lt_status list_steps(lt_ctx *ctx, const char *root, steps *s)
     lt_status status = LT_OK;
     for (struct dirent *e; status == LT_OK && (e = readdir(directory));) {
         int64_t step;
-        if (!step_of(e->d_name, &step)) continue;
+        if (!step_of(e->d_name, "", &step)) continue;
         if (s->count == s->capacity) {
             int larger = s->capacity ? 2 * s->capacity : 16;
             int64_t *grown =
@@ -157,6 +159,31 @@ static lt_status prune(lt_ctx *ctx, const char *root, int64_t keep)
     return status;
 }
 
+/* Removes what kills amid a save have left: ckpt-N.tmp. */
+static lt_status sweep(lt_ctx *ctx, const char *root)
+{
+    DIR *directory = opendir(root);
+    if (!directory) return lti_fail_errno(ctx, errno, "read", root);
+    lt_status status = LT_OK;
+    for (struct dirent *e; status == LT_OK && (e = readdir(directory));) {
+        int64_t step;
+        if (!step_of(e->d_name, ".tmp", &step)) continue;
+        char *path = checkpoint_path(ctx, root, step, ".tmp");
+        status = path ? lti_remove_tree(ctx, path) : LT_ENOMEM;
+        lti_free(ctx, path);
+    }
+    closedir(directory);
+    return status;
+}
+
+/* The checkpoint of a step that is saved again is exchanged, so that there is one at every moment. */
+static lt_status put_in_place(lt_ctx *ctx, const char *temporary, const char *path)
+{
+    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE) == 0) return lti_remove_tree(ctx, temporary);
+    LTI_TRY(lti_remove_tree(ctx, path)); /* none is there, or the file system cannot exchange */
+    return rename(temporary, path) ? lti_fail_errno(ctx, errno, "rename", temporary) : LT_OK;
+}
+
 lt_status lti_checkpoint_save(lt_ctx *ctx, const char *root, int64_t step, const lt_params *params, json_t *state,
                               int64_t keep)
 {
@@ -165,9 +192,9 @@ lt_status lti_checkpoint_save(lt_ctx *ctx, const char *root, int64_t step, const
     lt_status status = path && temporary ? lti_mkdirs(ctx, root) : LT_ENOMEM;
     if (status == LT_OK) status = lti_remove_tree(ctx, temporary);
     if (status == LT_OK) status = fill_directory(ctx, temporary, step, params, state);
-    if (status == LT_OK) status = lti_remove_tree(ctx, path);
-    if (status == LT_OK && rename(temporary, path)) status = lti_fail_errno(ctx, errno, "rename", temporary);
+    if (status == LT_OK) status = put_in_place(ctx, temporary, path);
     if (status == LT_OK) status = lti_sync_directory(ctx, root);
+    if (status == LT_OK) status = sweep(ctx, root);
     if (status == LT_OK) status = prune(ctx, root, keep < 1 ? 1 : keep);
     lti_free(ctx, path);
     lti_free(ctx, temporary);

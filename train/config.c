@@ -1,4 +1,5 @@
 /* config.c - defaults and bounds of a training run. */
+#include "qat/policy.h"
 #include "train/loop.h"
 
 #include <math.h>
@@ -50,6 +51,10 @@ lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
                             ranges[i].low, ranges[i].high);
     if (c->steps == 0 && !(c->epochs > 0 && c->epochs < 1e9))
         return lti_fail(ctx, LT_EINVAL, "epochs is %g; give a number above 0, or steps", c->epochs);
+    if (!c->optimizer || !c->lr_schedule)
+        return lti_fail(ctx, LT_EINVAL, "%s is NULL; call lt_train_config_init first",
+                        c->optimizer ? "lr_schedule" : "optimizer");
+    LTI_TRY(lti_quant_check(ctx, &c->quant));
     if (c->save_every && !c->out) return lti_fail(ctx, LT_EINVAL, "save_every needs out, a directory to save in");
     return LT_OK;
 }

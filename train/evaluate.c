@@ -1,4 +1,5 @@
 /* evaluate.c - perplexity: exp of the mean of -log p over scored positions. */
+#include "qat/policy.h"
 #include "train/recipe.h"
 
 #include <math.h>
@@ -26,10 +27,12 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     lt_ctx *ctx = lt_params_ctx(lt_model_params(model));
     *result = (lt_eval_result){.rows = lt_dataset_rows(data), .documents = lt_dataset_documents(data)};
     if (result->rows == 0) return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: the data has no row");
+    LTI_TRY(lti_quant_check(ctx, quant));
     lti_recipe r = {.ctx = ctx, .model = model, .quant = quant};
     LTI_TRY(lti_recipe_open(&r));
     double sum, start = lti_seconds();
     int64_t batch = batch_size > 0 ? batch_size : lti_eval_batch(data);
+    if (batch > result->rows) batch = result->rows;
     lt_status status = lti_recipe_evaluate(&r, data, batch, &sum, &result->tokens);
     lti_recipe_close(&r);
     LTI_TRY(status);

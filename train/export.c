@@ -4,6 +4,7 @@
  * metadata ("type:blk.0.attn_q.weight" = "q4_0"). */
 #include "base/text.h"
 #include "models/model.h"
+#include "qat/policy.h"
 #include "train/checkpoint.h"
 #include "train/recipe.h"
 
@@ -86,10 +87,11 @@ static lt_status describe(lt_ctx *ctx, const lt_params *codes, const lt_quant_po
     }
     for (int i = 0; i < lt_params_count(codes); i++) {
         const lt_param *p = lt_params_at(codes, i);
-        if (lt_param_type(p) == LT_F16 && policy->type != LT_F16)
-            lti_text_format(&text, "%s: rows of %lld are no multiple of %lld: f16 instead of %s\n", lt_param_name(p),
-                            (long long)lt_param_shape(p)[1], (long long)lt_dtype_block(policy->type),
-                            lt_dtype_name(policy->type));
+        lt_dtype wanted = lti_quant_wanted(policy, p);
+        if (lt_param_type(p) != wanted)
+            lti_text_format(&text, "%s: rows of %lld are no multiple of %lld: %s instead of %s\n", lt_param_name(p),
+                            (long long)lt_param_shape(p)[1], (long long)lt_dtype_block(wanted),
+                            lt_dtype_name(lt_param_type(p)), lt_dtype_name(wanted));
     }
     *report = text.data;
     if (!text.failed) return LT_OK;
@@ -145,6 +147,18 @@ static lt_status read_type(const mapper *m, int i, const char *name, lt_dtype *t
                     lt_stored_name(stored));
 }
 
+/* Whether tensor i is t in the type: the same dimensions, but for the last one of a lattice, which counts bytes. */
+static bool same_shape(const lt_tensors *file, int i, const lti_tensor *t, lt_dtype type)
+{
+    const int64_t *shape = lt_tensors_shape(file, i);
+    if (lt_tensors_rank(file, i) != t->rank) return false;
+    for (int k = 0; k < t->rank - 1; k++)
+        if (shape[k] != t->shape[k]) return false;
+    size_t row = (size_t)t->shape[t->rank - 1];
+    if (lt_dtype_is_lattice(type) && !lti_dtype_size(type, (int64_t)row, &row)) return false;
+    return shape[t->rank - 1] == (int64_t)row;
+}
+
 static lt_status map_tensor(void *user, const lti_tensor *t)
 {
     mapper *m = user;
@@ -153,13 +167,14 @@ static lt_status map_tensor(void *user, const lti_tensor *t)
     if (i < 0) return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' is missing", m->path, t->name);
     lt_dtype type;
     LTI_TRY(read_type(m, i, t->name, &type));
-    int64_t count = 1;
-    size_t bytes = 0;
-    for (int k = 0; k < t->rank; k++) count *= t->shape[k];
-    if (!lti_dtype_size(type, count, &bytes) || bytes != lt_tensors_bytes(m->model->mapped, i))
-        return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' holds %llu bytes; %lld elements of %s are %zu", m->path,
-                        t->name, (unsigned long long)lt_tensors_bytes(m->model->mapped, i), (long long)count,
-                        lt_dtype_name(type), bytes);
+    if (!same_shape(m->model->mapped, i, t, type))
+        return lti_fail(ctx, LT_EFORMAT,
+                        "%s: tensor '%s' is rank %d of %llu bytes, but the model's is rank %d, %lld "
+                        "rows of %lld elements of %s",
+                        m->path, t->name, lt_tensors_rank(m->model->mapped, i),
+                        (unsigned long long)lt_tensors_bytes(m->model->mapped, i), t->rank,
+                        (long long)(t->rank == 2 ? t->shape[0] : 1), (long long)t->shape[t->rank - 1],
+                        lt_dtype_name(type));
     return lt_params_map(m->model->params, t->name, type, t->rank, t->shape, lt_tensors_data(m->model->mapped, i),
                          NULL);
 }

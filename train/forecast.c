@@ -60,12 +60,14 @@ lt_status lti_forecast_check(lt_ctx *ctx, const lt_train_config *config, const l
 {
     if (f->total <= f->available) return LT_OK;
     const double gb = 1e9;
+    char halves[96] = "";
+    if (config->batch_size > 1)
+        snprintf(halves, sizeof halves, "batch_size %lld with grad_accumulation_steps %lld, or ",
+                 (long long)(config->batch_size / 2), (long long)(config->grad_accumulation_steps * 2));
     return lti_fail(ctx, LT_ELIMIT,
                     "the run would need %.2f GB, but %.2f GB are available (weights %.2f, gradients %.2f, optimizer "
-                    "%.2f, activations %.2f); try batch_size %lld with grad_accumulation_steps %lld%s",
+                    "%.2f, activations %.2f); try %s%s",
                     (double)f->total / gb, (double)f->available / gb, (double)f->weights / gb,
-                    (double)f->gradients / gb, (double)f->optimizer / gb, (double)f->activations / gb,
-                    (long long)(config->batch_size > 1 ? config->batch_size / 2 : 1),
-                    (long long)(config->grad_accumulation_steps * (config->batch_size > 1 ? 2 : 1)),
-                    config->checkpoint_activations ? ", or a shorter max_seq_length" : ", or checkpoint_activations");
+                    (double)f->gradients / gb, (double)f->optimizer / gb, (double)f->activations / gb, halves,
+                    config->checkpoint_activations ? "a shorter max_seq_length" : "checkpoint_activations");
 }

@@ -121,7 +121,7 @@ static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
 
 /* ---- Numbers that are not finite: skip, then go back with half the rate, then give up ---- */
 
-static lt_status name_culprit(lti_loop *l, const lt_train_progress *p)
+static lt_status name_culprit(lti_loop *l, const lt_train_progress *p, int64_t step)
 {
     lt_plan *plan;
     lt_batch batch;
@@ -131,15 +131,15 @@ static lt_status name_culprit(lti_loop *l, const lt_train_progress *p)
         int64_t T = lt_bucket(batch.longest, lt_dataset_longest(l->train));
         if (lti_recipe_plan(&l->recipe, LTI_EVALUATE, batch.rows, T, &plan) == LT_OK &&
             lt_batches_fill(l->batches, batch.rows, T, l->recipe.tokens, l->recipe.targets) == LT_OK &&
-            lt_bind(plan, "tokens", l->recipe.tokens) == LT_OK && lt_bind(plan, "targets", l->recipe.targets) == LT_OK &&
-            lt_run_debug(plan) == LT_ENONFINITE)
+            lt_bind(plan, "tokens", l->recipe.tokens) == LT_OK &&
+            lt_bind(plan, "targets", l->recipe.targets) == LT_OK && lt_run_debug(plan) == LT_ENONFINITE)
             snprintf(where, sizeof where, "%s", lt_ctx_message(l->ctx));
     }
     LTI_TRY(lt_batches_seek(l->batches, after));
     return lti_fail(l->ctx, LT_ENONFINITE,
                     "diverged at step %lld: loss %g, gradient norm %g after %lld skipped steps (%s); try a lower "
                     "learning_rate, a longer warmup_ratio, or max_grad_norm 1",
-                    (long long)p->step, p->loss, p->grad_norm, (long long)l->at.skipped_in_row, where);
+                    (long long)step, p->loss, p->grad_norm, (long long)l->at.skipped_in_row, where);
 }
 
 static lt_status not_finite(lti_loop *l, lt_train_progress *p)
@@ -150,7 +150,8 @@ static lt_status not_finite(lti_loop *l, lt_train_progress *p)
         p->note = "not finite: update left out";
         return LT_OK;
     }
-    if (l->at.rollbacks >= ROLLBACKS || lti_loop_rollback(l) != LT_OK) return name_culprit(l, p);
+    int64_t step = l->at.step;
+    if (l->at.rollbacks >= ROLLBACKS || lti_loop_rollback(l) != LT_OK) return name_culprit(l, p, step);
     snprintf(l->note, sizeof l->note, "not finite: back to step %lld with half the learning rate",
              (long long)l->at.step);
     p->note = l->note;
@@ -298,8 +299,11 @@ static lt_status loop_open(lti_loop *l)
     lt_model_set_checkpoint(l->model, c->checkpoint_activations);
     l->steps = steps_of(l);
     l->float_steps = (int64_t)(c->qat_start * (double)l->steps);
-    l->recipe = (lti_recipe){.ctx = l->ctx, .model = l->model, .quant = quantized ? &c->quant : NULL,
-                             .optimizer = l->optimizer, .seed = c->seed,
+    l->recipe = (lti_recipe){.ctx = l->ctx,
+                             .model = l->model,
+                             .quant = quantized ? &c->quant : NULL,
+                             .optimizer = l->optimizer,
+                             .seed = c->seed,
                              .fused = c->max_grad_norm == 0 && c->grad_accumulation_steps == 1};
     LTI_TRY(lti_recipe_open(&l->recipe));
     return open_files(l);
@@ -323,8 +327,7 @@ static void loop_close(lti_loop *l)
 static int64_t trainable_elements(const lti_loop *l)
 {
     int64_t n = 0;
-    for (int i = 0; i < lt_optimizer_count(l->optimizer); i++)
-        n += lt_param_count(lt_optimizer_param(l->optimizer, i));
+    for (int i = 0; i < lt_optimizer_count(l->optimizer); i++) n += lt_param_count(lt_optimizer_param(l->optimizer, i));
     return n;
 }
 
@@ -338,11 +341,17 @@ static lt_status tell_start(lti_loop *l, const lt_forecast *forecast)
     lt_status status = LT_OK;
     if (tokenizer) status = lt_tokenizer_decode(tokenizer, ids, length, LT_DECODE_SPECIAL_TOKENS, &sample, &bytes);
     if (status == LT_OK && l->recipe.quant) status = lti_describe_codes(l->model, l->recipe.quant, &table);
-    lt_train_start start = {.parameters = lt_model_parameters(l->model), .trainable = trainable_elements(l),
-                            .steps = l->steps, .first_step = l->at.step, .train_rows = lt_dataset_rows(l->train),
+    lt_train_start start = {.parameters = lt_model_parameters(l->model),
+                            .trainable = trainable_elements(l),
+                            .steps = l->steps,
+                            .first_step = l->at.step,
+                            .train_rows = lt_dataset_rows(l->train),
                             .train_tokens = lt_dataset_scored(l->train),
-                            .valid_rows = l->valid ? lt_dataset_rows(l->valid) : 0, .resumed_from = l->resumed_from,
-                            .skipped = l->skipped, .qat_table = table ? table : "", .sample = sample ? sample : "",
+                            .valid_rows = l->valid ? lt_dataset_rows(l->valid) : 0,
+                            .resumed_from = l->resumed_from,
+                            .skipped = l->skipped,
+                            .qat_table = table ? table : "",
+                            .sample = sample ? sample : "",
                             .forecast = *forecast};
     if (status == LT_OK) l->config->on_start(l->config->user, &start);
     lt_buffer_free(l->ctx, sample);
@@ -373,15 +382,29 @@ static lt_status write_report(lti_loop *l)
     return status;
 }
 
+/* Moments of an earlier training of this model are no part of a new run. */
+static void forget_moments(lti_loop *l)
+{
+    lt_params *params = lt_model_params(l->model);
+    for (int i = 0; i < lt_params_count(params); i++) {
+        lt_param *p = lt_params_at(params, i);
+        const char *name = lt_param_name(p);
+        if (lt_param_role(p) != LT_STATE || !(lt_glob("*:adam.[mv]", name) || lt_glob("*:sgd.u", name))) continue;
+        memset(lt_param_data(p), 0, lt_param_bytes(p));
+        lt_param_touch(p);
+    }
+}
+
 static lt_status loop_run(lti_loop *l, lt_train_result *result)
 {
     LTI_TRY(loop_open(l));
     LTI_TRY(lti_forecast(l, &result->forecast));
     LTI_TRY(lti_forecast_check(l->ctx, l->config, &result->forecast));
     LTI_TRY(lti_loop_resume(l));
+    if (!l->resumed_from) forget_moments(l);
     LTI_TRY(lti_recipe_reserve(&l->recipe, l->config->batch_size * lt_dataset_longest(l->train)));
-    int64_t kept = l->resumed_from ? l->at.step : -1;
-    if (l->metrics_path) LTI_TRY(lti_metrics_open(l->ctx, l->metrics_path, kept, &l->metrics));
+    if (!l->resumed_from) l->metrics_bytes = -1;
+    if (l->metrics_path) LTI_TRY(lti_metrics_open(l->ctx, l->metrics_path, l->metrics_bytes, l->at.step, &l->metrics));
     l->started = lti_seconds();
     l->tokens_at_start = l->at.tokens;
     LTI_TRY(tell_start(l, &result->forecast));
@@ -398,8 +421,13 @@ static lt_status loop_run(lti_loop *l, lt_train_result *result)
 lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *valid, const lt_train_config *config,
                    lt_train_result *result)
 {
-    lti_loop l = {.ctx = lt_params_ctx(lt_model_params(model)), .config = config, .model = model, .train = train,
-                  .valid = valid, .metrics = -1, .at = {.lr_factor = 1, .valid_loss = NAN}};
+    lti_loop l = {.ctx = lt_params_ctx(lt_model_params(model)),
+                  .config = config,
+                  .model = model,
+                  .train = train,
+                  .valid = valid,
+                  .metrics = -1,
+                  .at = {.lr_factor = 1, .valid_loss = NAN}};
     *result = (lt_train_result){.valid_loss = NAN};
     lt_status status = loop_run(&l, result);
     loop_close(&l);
@@ -409,8 +437,12 @@ lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *v
 lt_status lt_train_forecast(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
                             const lt_train_config *config, lt_forecast *forecast)
 {
-    lti_loop l = {.ctx = lt_params_ctx(lt_model_params(model)), .config = config, .model = model, .train = train,
-                  .valid = valid, .metrics = -1};
+    lti_loop l = {.ctx = lt_params_ctx(lt_model_params(model)),
+                  .config = config,
+                  .model = model,
+                  .train = train,
+                  .valid = valid,
+                  .metrics = -1};
     lt_status status = loop_open(&l);
     if (status == LT_OK) status = lti_forecast(&l, forecast);
     loop_close(&l);

@@ -8,12 +8,12 @@
 
 /* What changes from step to step, and is saved. Everything else follows from the configuration. */
 typedef struct lti_progress {
-    int64_t step;         /* finished optimizer steps */
-    int64_t tokens;       /* scored so far */
-    int64_t skipped;      /* updates left out, ever and in a row */
+    int64_t step;    /* finished optimizer steps */
+    int64_t tokens;  /* scored so far */
+    int64_t skipped; /* updates left out, ever and in a row */
     int64_t skipped_in_row;
     int64_t rollbacks;
-    double lr_factor;     /* halved by a rollback */
+    double lr_factor; /* halved by a rollback */
     double first_loss, last_loss, valid_loss;
 } lti_progress;
 
@@ -26,14 +26,15 @@ typedef struct lti_loop {
     lt_optimizer *optimizer;
     lt_batches *batches;
     lt_schedule schedule;
-    int64_t steps;        /* of the whole run */
-    int64_t float_steps;  /* before QAT starts */
-    bool *was_trainable;  /* [params of the model]: restored at the end */
+    int64_t steps;       /* of the whole run */
+    int64_t float_steps; /* before QAT starts */
+    bool *was_trainable; /* [params of the model]: restored at the end */
     int n_params;
     lti_progress at;
     char *checkpoints, *metrics_path; /* NULL without `out` */
-    int metrics;          /* file descriptor or -1 */
-    double started;       /* clock, and tokens then: for throughput */
+    int metrics;                      /* file descriptor or -1 */
+    int64_t metrics_bytes; /* of the file when the checkpoint was made that the run was resumed from; -1: none was */
+    double started;        /* clock, and tokens then: for throughput */
     int64_t tokens_at_start;
     char skipped[1024], note[256];
     char *resumed_from;

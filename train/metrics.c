@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define METRICS_LIMIT (1u << 30)
@@ -21,30 +22,37 @@ static json_t *parse_line(const char *line, size_t n)
     return NULL;
 }
 
-/* The bytes of the leading whole lines whose step is at most last_step. */
-static size_t kept_bytes(const char *text, size_t size, int64_t last_step)
+/* The end of the line that begins at `at` when it is whole and of a step in lowest .. highest; else `at`. */
+static size_t line_end(const char *text, size_t size, size_t at, int64_t lowest, int64_t highest)
 {
-    size_t kept = 0;
-    while (kept < size) {
-        const char *end = memchr(text + kept, '\n', size - kept);
-        if (!end) break;
-        json_t *json = parse_line(text + kept, (size_t)(end - text) - kept);
-        bool keep = json && json_integer_value(json_object_get(json, "step")) <= last_step;
-        json_decref(json);
-        if (!keep) break;
-        kept = (size_t)(end - text) + 1;
-    }
+    const char *end = at < size ? memchr(text + at, '\n', size - at) : NULL;
+    json_t *json = end ? parse_line(text + at, (size_t)(end - text) - at) : NULL;
+    int64_t step = json_integer_value(json_object_get(json, "step"));
+    bool keep = json && step >= lowest && step <= highest;
+    json_decref(json);
+    return keep ? (size_t)(end - text) + 1 : at;
+}
+
+/* A run that went back has lines of later steps before earlier ones: the size is what tells where a checkpoint was. */
+static size_t kept_bytes(const char *text, size_t size, int64_t bytes, int64_t step)
+{
+    size_t known = (size_t)bytes;
+    if (known <= size && (known == 0 || text[known - 1] == '\n')) return line_end(text, size, known, step, step);
+    size_t kept = 0, next;
+    while ((next = line_end(text, size, kept, INT64_MIN, step)) > kept) kept = next;
     return kept;
 }
 
-lt_status lti_metrics_open(lt_ctx *ctx, const char *path, int64_t last_step, int *fd)
+lt_status lti_metrics_open(lt_ctx *ctx, const char *path, int64_t bytes, int64_t step, int *fd)
 {
     size_t kept = 0;
-    if (last_step >= 0 && lti_file_exists(path)) {
+    if (bytes >= 0 && lti_file_exists(path)) {
         char *text = NULL;
         uint64_t size = 0;
-        if (lti_file_read(ctx, path, METRICS_LIMIT, &text, &size) == LT_OK) kept = kept_bytes(text, size, last_step);
+        lt_status status = lti_file_read(ctx, path, METRICS_LIMIT, &text, &size);
+        if (status == LT_OK) kept = kept_bytes(text, size, bytes, step);
         lti_free(ctx, text);
+        if (status == LT_ENOMEM) return status;
     }
     *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (*fd < 0) return lti_fail_errno(ctx, errno, "write", path);
@@ -86,6 +94,12 @@ lt_status lti_metrics_add(lt_ctx *ctx, int fd, const char *path, const lt_train_
     return status;
 }
 
+int64_t lti_metrics_size(int fd)
+{
+    struct stat s;
+    return fd >= 0 && fstat(fd, &s) == 0 ? (int64_t)s.st_size : 0;
+}
+
 void lti_metrics_close(int fd)
 {
     if (fd >= 0) close(fd);
@@ -121,6 +135,8 @@ lt_status lti_metrics_curve(lt_ctx *ctx, const char *path, const char *key, lti_
     *curve = (lti_curve){0};
     char *text;
     uint64_t size;
+    struct stat s;
+    if (stat(path, &s) == 0 && s.st_size == 0) return LT_OK; /* stopped before the first step */
     LTI_TRY(lti_file_read(ctx, path, METRICS_LIMIT, &text, &size));
     size_t lines = (size_t)count_lines(text, size) + 1;
     curve->step = lti_alloc_array(ctx, lines, sizeof *curve->step);
@@ -131,5 +147,6 @@ lt_status lti_metrics_curve(lt_ctx *ctx, const char *path, const char *key, lti_
     if (ok) return LT_OK;
     lti_free(ctx, curve->step);
     lti_free(ctx, curve->value);
+    *curve = (lti_curve){0};
     return LT_ENOMEM;
 }

@@ -5,8 +5,11 @@
 #include "base/ctx.h"
 #include "lathe/train.h"
 
-/* Cuts the file back to lines of steps <= last_step (resume), or makes it empty (last_step < 0). */
-lt_status lti_metrics_open(lt_ctx *ctx, const char *path, int64_t last_step, int *fd);
+/* Cuts the file back to its first `bytes` and the line of `step` behind them (a checkpoint is made before its step's
+ * line), or makes it empty (bytes < 0). Of a file that is not the run's, whole lines up to `step` stay. */
+lt_status lti_metrics_open(lt_ctx *ctx, const char *path, int64_t bytes, int64_t step, int *fd);
+/* The size of the file; 0 without one. */
+int64_t lti_metrics_size(int fd);
 lt_status lti_metrics_add(lt_ctx *ctx, int fd, const char *path, const lt_train_progress *p);
 void lti_metrics_close(int fd); /* -1 is fine */
 

@@ -21,8 +21,8 @@ typedef struct lti_recipe {
     bool fused;
     uint64_t seed;
     lt_plan_cache *plans;
-    int32_t *tokens, *targets;    /* [batch * length] of the largest batch */
-    int64_t capacity;             /* elements of both */
+    int32_t *tokens, *targets; /* [batch * length] of the largest batch */
+    int64_t capacity;          /* elements of both */
 } lti_recipe;
 
 /* Zero-initialise and fill ctx, model, quant, optimizer, fused, seed first. */

@@ -6,30 +6,57 @@
 
 #include "data/files.h"
 #include "train/checkpoint.h"
+#include "train/metrics.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+/* The function the weights are of: what the shapes of tensors alone do not tell. */
+static void model_text(const lt_model *model, char *text, size_t size)
+{
+    const lt_llama_config *m = lt_model_config(model);
+    snprintf(text, size,
+             "%s:vocab=%lld,dim=%lld,hidden=%lld,layers=%lld,heads=%lld,kv_heads=%lld,head_dim=%lld,"
+             "rope_theta=%.17g,norm_eps=%.17g,tied=%d,interleaved=%d",
+             lt_model_family(model), (long long)m->vocab, (long long)m->dim, (long long)m->hidden, (long long)m->layers,
+             (long long)m->heads, (long long)m->kv_heads, (long long)(m->head_dim ? m->head_dim : m->dim / m->heads),
+             m->rope_theta, m->norm_eps, m->tied, m->rope_interleaved);
+}
+
 /* What must not change between the parts of one run. A new reference. */
 static json_t *identity(const lti_loop *l)
 {
+    char model[256];
+    model_text(l->model, model, sizeof model);
     const lt_train_config *c = l->config;
     const lt_quant_policy *q = &c->quant;
     lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
-    return json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:s,s:s,s:s,s:f,s:s,"
-                     "s:s,s:b,s:b}",
-                     "kernels", lt_kernels_in_use(), "version", lt_version(), "data", lt_dataset_hash(l->train),
-                     "tokenizer", tokenizer ? lt_tokenizer_hash(tokenizer) : "", "seed", (json_int_t)c->seed, "steps",
-                     (json_int_t)l->steps, "batch_size", (json_int_t)c->batch_size, "grad_accumulation_steps",
-                     (json_int_t)c->grad_accumulation_steps, "learning_rate", c->learning_rate, "lr_schedule",
-                     c->lr_schedule, "warmup_ratio", c->warmup_ratio, "lr_min_ratio", c->lr_min_ratio, "optimizer",
-                     c->optimizer, "weight_decay", c->weight_decay, "beta1", c->beta1, "beta2", c->beta2, "eps", c->eps,
-                     "momentum", c->momentum, "max_grad_norm", c->max_grad_norm, "qat", lt_dtype_name(q->type),
-                     "qat_embedding", lt_dtype_name(q->embedding), "qat_targets", q->targets ? q->targets : "",
-                     "qat_start", c->qat_start, "freeze", c->freeze ? c->freeze : "", "train_only",
-                     c->train_only ? c->train_only : "", "checkpoint_activations", (int)c->checkpoint_activations,
-                     "double", (int)(sizeof(lt_real) == 8));
+    return json_pack(
+        "{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:s,s:s,s:s,s:f,s:s,"
+        "s:s,s:b,s:b}",
+        "kernels", lt_kernels_in_use(), "version", lt_version(), "data", lt_dataset_hash(l->train), "model", model,
+        "tokenizer", tokenizer ? lt_tokenizer_hash(tokenizer) : "", "seed", (json_int_t)c->seed, "steps",
+        (json_int_t)l->steps, "batch_size", (json_int_t)c->batch_size, "grad_accumulation_steps",
+        (json_int_t)c->grad_accumulation_steps, "learning_rate", c->learning_rate, "lr_schedule", c->lr_schedule,
+        "warmup_ratio", c->warmup_ratio, "lr_min_ratio", c->lr_min_ratio, "optimizer", c->optimizer, "weight_decay",
+        c->weight_decay, "beta1", c->beta1, "beta2", c->beta2, "eps", c->eps, "momentum", c->momentum, "max_grad_norm",
+        c->max_grad_norm, "qat", lt_dtype_name(q->type), "qat_embedding", lt_dtype_name(q->embedding), "qat_targets",
+        q->targets ? q->targets : "", "qat_start", c->qat_start, "freeze", c->freeze ? c->freeze : "", "train_only",
+        c->train_only ? c->train_only : "", "checkpoint_activations", (int)c->checkpoint_activations, "double",
+        (int)(sizeof(lt_real) == 8));
+}
+
+/* JSON has no NaN: a loss that is not finite is left out, and NaN again when read. */
+static void set_loss(json_t *state, const char *key, double loss)
+{
+    if (state && isfinite(loss)) json_object_set_new(state, key, json_real(loss));
+}
+
+static double loss_of(const json_t *state, const char *key)
+{
+    const json_t *loss = json_object_get(state, key);
+    return loss ? json_number_value(loss) : NAN;
 }
 
 static json_t *state_of(const lti_loop *l)
@@ -38,12 +65,14 @@ static json_t *state_of(const lti_loop *l)
     lt_cursor cursor = lt_batches_cursor(l->batches);
     json_t *same = identity(l);
     if (!same) return NULL;
-    json_t *state = json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f}", "run", same, "step", (json_int_t)p->step,
+    json_t *state = json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:I}", "run", same, "step", (json_int_t)p->step,
                               "tokens", (json_int_t)p->tokens, "epoch", (json_int_t)cursor.epoch, "index",
                               (json_int_t)cursor.index, "skipped", (json_int_t)p->skipped, "skipped_in_row",
                               (json_int_t)p->skipped_in_row, "rollbacks", (json_int_t)p->rollbacks, "lr_factor",
-                              p->lr_factor, "first_loss", p->first_loss, "last_loss", p->last_loss);
-    if (state && isfinite(p->valid_loss)) json_object_set_new(state, "valid_loss", json_real(p->valid_loss));
+                              p->lr_factor, "metrics_bytes", (json_int_t)lti_metrics_size(l->metrics));
+    set_loss(state, "first_loss", p->first_loss);
+    set_loss(state, "last_loss", p->last_loss);
+    set_loss(state, "valid_loss", p->valid_loss);
     return state;
 }
 
@@ -51,8 +80,8 @@ lt_status lti_loop_save(lti_loop *l)
 {
     json_t *state = state_of(l);
     if (!state) return lti_fail(l->ctx, LT_ENOMEM, "out of memory while saving a checkpoint");
-    lt_status status = lti_checkpoint_save(l->ctx, l->checkpoints, l->at.step, lt_model_params(l->model), state,
-                                           l->config->keep);
+    lt_status status =
+        lti_checkpoint_save(l->ctx, l->checkpoints, l->at.step, lt_model_params(l->model), state, l->config->keep);
     json_decref(state);
     return status;
 }
@@ -85,9 +114,11 @@ static lt_status check_identity(lti_loop *l, const char *path, json_t *saved)
         char was[200], is[200];
         value_text(old, was, sizeof was);
         value_text(value, is, sizeof is);
-        status = lti_fail(l->ctx, LT_EINVAL,
-                          "%s: cannot go on bit for bit: %s was %s and is %s now; use the old setting, or --resume never "
-                          "to start anew", path, key, was, is);
+        status =
+            lti_fail(l->ctx, LT_EINVAL,
+                     "%s: cannot go on bit for bit: %s was %s and is %s now; use the old setting, or --resume never "
+                     "to start anew",
+                     path, key, was, is);
         break;
     }
     json_decref(now);
@@ -102,7 +133,6 @@ static int64_t whole(const json_t *state, const char *key)
 static lt_status restore(lti_loop *l, const char *path, const json_t *state)
 {
     lti_progress *p = &l->at;
-    const json_t *valid = json_object_get(state, "valid_loss");
     LTI_TRY(check_identity(l, path, json_object_get(state, "run")));
     LTI_TRY(lti_checkpoint_load(l->ctx, path, lt_model_params(l->model)));
     p->step = whole(state, "step");
@@ -111,9 +141,10 @@ static lt_status restore(lti_loop *l, const char *path, const json_t *state)
     p->skipped_in_row = whole(state, "skipped_in_row");
     p->rollbacks = whole(state, "rollbacks");
     p->lr_factor = json_number_value(json_object_get(state, "lr_factor"));
-    p->first_loss = json_number_value(json_object_get(state, "first_loss"));
-    p->last_loss = json_number_value(json_object_get(state, "last_loss"));
-    p->valid_loss = valid ? json_number_value(valid) : NAN;
+    p->first_loss = loss_of(state, "first_loss");
+    p->last_loss = loss_of(state, "last_loss");
+    p->valid_loss = loss_of(state, "valid_loss");
+    l->metrics_bytes = whole(state, "metrics_bytes");
     return lt_batches_seek(l->batches, (lt_cursor){whole(state, "epoch"), whole(state, "index")});
 }
 

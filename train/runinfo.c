@@ -34,13 +34,13 @@ static json_t *run_info(const lti_loop *l, const lt_train_result *r)
     const lt_train_config *c = l->config;
     weights_hash(lt_model_params(l->model), hash);
     lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
-    json_t *info = json_pack(
-        "{s:s,s:s,s:i,s:s,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "lathe", lt_version(), "kernels", lt_kernels_in_use(),
-        "threads", lt_threads(), "family", lt_model_family(l->model), "parameters",
-        (json_int_t)lt_model_parameters(l->model), "data_xxh3", lt_dataset_hash(l->train), "tokenizer_xxh3",
-        tokenizer ? lt_tokenizer_hash(tokenizer) : "", "weights_xxh3", hash, "steps", (json_int_t)r->steps, "tokens",
-        (json_int_t)r->tokens, "skipped_steps", (json_int_t)r->skipped_steps, "rollbacks", (json_int_t)r->rollbacks,
-        "peak_rss_bytes", (json_int_t)r->peak_rss_bytes);
+    json_t *info =
+        json_pack("{s:s,s:s,s:i,s:s,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "lathe", lt_version(), "kernels",
+                  lt_kernels_in_use(), "threads", lt_threads(), "family", lt_model_family(l->model), "parameters",
+                  (json_int_t)lt_model_parameters(l->model), "data_xxh3", lt_dataset_hash(l->train), "tokenizer_xxh3",
+                  tokenizer ? lt_tokenizer_hash(tokenizer) : "", "weights_xxh3", hash, "steps", (json_int_t)r->steps,
+                  "tokens", (json_int_t)r->tokens, "skipped_steps", (json_int_t)r->skipped_steps, "rollbacks",
+                  (json_int_t)r->rollbacks, "peak_rss_bytes", (json_int_t)r->peak_rss_bytes);
     if (!info) return NULL;
     json_object_set_new(info, "seed", json_integer((json_int_t)c->seed));
     json_object_set_new(info, "command", c->command ? json_string(c->command) : json_null());

@@ -1,14 +1,24 @@
 /* batches.c - lt_batches: which rows come next.
  *
- * The order of an epoch is a permutation made from (seed, epoch) alone, so (epoch, rows used) is the whole state: a run
+ * The order of an epoch is made from (seed, epoch, batch size) alone, so (epoch, rows used) is the whole state: a run
  * that stops anywhere goes on with the batch it would have had. The last, short batch of an epoch is used like any
- * other; nothing is dropped and nothing comes twice. */
+ * other; nothing is dropped and nothing comes twice.
+ *
+ * Shuffled text is grouped: rows are permuted, sorted by length within chunks, and the batches permuted again. A batch
+ * then pads little, and still no epoch repeats another's batches. */
 #include "base/ctx.h"
 #include "base/rng.h"
 #include "lathe/data.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+
+enum { UNIT = 16 }; /* rows that stay together; four units are sorted at a time */
+
+typedef struct row_length {
+    int64_t row, length;
+} row_length;
 
 struct lt_batches {
     lt_ctx *ctx;
@@ -18,9 +28,10 @@ struct lt_batches {
     uint64_t seed;
     bool shuffle;
     lt_cursor next;
-    int64_t ordered; /* the epoch whose order lies in `order`; -1: none */
-    int64_t *order;  /* [rows] */
-    int64_t *chosen; /* [batch_size] rows of the batch that was chosen last */
+    int64_t ordered;    /* the epoch whose order lies in `order`; -1: none */
+    int64_t *order;     /* [rows] */
+    row_length *sorted; /* [rows], while an order is made; text only */
+    int64_t *chosen;    /* [batch_size] rows of the batch that was chosen last */
     int64_t chosen_count;
 };
 
@@ -45,7 +56,8 @@ lt_status lt_batches_create(lt_ctx *ctx, const lt_dataset *dataset, const lt_arr
                       .ordered = -1};
     b->order = lti_alloc_array(ctx, (size_t)rows, sizeof *b->order);
     b->chosen = lti_alloc_array(ctx, (size_t)batch_size, sizeof *b->chosen);
-    if (!b->order || !b->chosen) {
+    if (dataset) b->sorted = lti_alloc_array(ctx, (size_t)rows, sizeof *b->sorted);
+    if (!b->order || !b->chosen || (dataset && !b->sorted)) {
         lt_batches_free(b);
         return LT_ENOMEM;
     }
@@ -57,8 +69,38 @@ void lt_batches_free(lt_batches *b)
 {
     if (!b) return;
     lti_free(b->ctx, b->order);
+    lti_free(b->ctx, b->sorted);
     lti_free(b->ctx, b->chosen);
     lti_free(b->ctx, b);
+}
+
+static int by_length(const void *a, const void *b)
+{
+    const row_length *x = a, *y = b;
+    if (x->length != y->length) return x->length < y->length ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+/* Sorts order[] within chunks, then permutes it in units of whole batches, 16 rows or more; a short unit stays last.
+ * The unit makes two micro-batches of 2 rows the rows of one batch of 4. */
+static void group_by_length(lt_batches *b)
+{
+    int64_t unit = (UNIT + b->batch_size - 1) / b->batch_size * b->batch_size;
+    int64_t chunk = 4 * unit;
+    for (int64_t i = 0; i < b->rows; i++) {
+        b->sorted[i].row = b->order[i];
+        lt_dataset_row(b->text, b->order[i], &b->sorted[i].length);
+    }
+    for (int64_t i = 0; i < b->rows; i += chunk)
+        qsort(b->sorted + i, (size_t)(b->rows - i < chunk ? b->rows - i : chunk), sizeof *b->sorted, by_length);
+    int64_t units = b->rows / unit;
+    lti_rng rng = {b->seed, lti_rng_stream("data/batches"), (uint32_t)b->next.epoch};
+    lti_rng_shuffle(&rng, units, b->order); /* order[k], k < units: which unit comes k-th; read back to front */
+    for (int64_t i = units * unit; i < b->rows; i++) b->order[i] = b->sorted[i].row;
+    for (int64_t k = units - 1; k >= 0; k--) {
+        const row_length *from = b->sorted + b->order[k] * unit;
+        for (int64_t i = unit - 1; i >= 0; i--) b->order[k * unit + i] = from[i].row;
+    }
 }
 
 static void make_order(lt_batches *b)
@@ -69,6 +111,7 @@ static void make_order(lt_batches *b)
         lti_rng_shuffle(&rng, b->rows, b->order);
     else
         for (int64_t i = 0; i < b->rows; i++) b->order[i] = i;
+    if (b->shuffle && b->text) group_by_length(b);
     b->ordered = b->next.epoch;
 }
 

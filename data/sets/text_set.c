@@ -98,10 +98,11 @@ static lt_status encode_documents(lt_dataset *set, const char *text, const lti_d
     for (int64_t i = 0; i < count && status == LT_OK; i++) {
         ids.count = 0;
         status = lt_tokenizer_encode(tok, text + list[i].begin, list[i].end - list[i].begin, 0, &ids);
-        if (status == LT_OK && o->append_eos) status = lti_ids_append(set->ctx, &ids, &eos, 1);
+        if (status == LT_OK && o->append_eos) status = lti_ids_append(tok->ctx, &ids, &eos, 1);
+        if (status != LT_OK && tok->ctx != set->ctx) lti_fail(set->ctx, status, "%s", lt_ctx_message(tok->ctx));
         if (status == LT_OK) status = add_windows(set, &ids, bos, o->max_seq_length, i);
     }
-    lt_ids_free(set->ctx, &ids);
+    lt_ids_free(tok->ctx, &ids);
     set->documents = count;
     return status;
 }

@@ -12,10 +12,11 @@ void lti_steps_free(lt_ctx *ctx, lti_steps *steps)
     *steps = (lti_steps){0};
 }
 
-static void replace(const lti_step *step, const char *text, size_t length, lti_text *out)
+static void replace(const lti_step *step, const char *text, size_t length, size_t limit, lti_text *out)
 {
     const char *at = text, *end = text + length, *hit;
-    while (at < end && (hit = memmem(at, (size_t)(end - at), step->pattern, step->pattern_length))) {
+    while (at < end && out->length <= limit &&
+           (hit = memmem(at, (size_t)(end - at), step->pattern, step->pattern_length))) {
         lti_text_add(out, at, (size_t)(hit - at));
         lti_text_add(out, step->content, step->content_length);
         at = hit + step->pattern_length;
@@ -35,7 +36,7 @@ static void strip(const lti_step *step, const char *text, size_t length, lti_tex
     lti_text_add(out, text, length);
 }
 
-lt_status lti_step_apply(const lti_step *step, const char *text, size_t length, lti_text *out)
+lt_status lti_step_apply(const lti_step *step, const char *text, size_t length, size_t limit, lti_text *out)
 {
     out->length = 0;
     switch (step->kind) {
@@ -43,9 +44,12 @@ lt_status lti_step_apply(const lti_step *step, const char *text, size_t length, 
         if (length) lti_text_add(out, step->content, step->content_length);
         lti_text_add(out, text, length);
         break;
-    case LTI_REPLACE: replace(step, text, length, out); break;
+    case LTI_REPLACE: replace(step, text, length, limit, out); break;
     case LTI_STRIP: strip(step, text, length, out); break;
     default: lti_text_add(out, text, length);
     }
-    return out->failed ? LT_ENOMEM : LT_OK;
+    if (out->failed) return LT_ENOMEM;
+    if (out->length <= limit) return LT_OK;
+    return lti_fail(out->ctx, LT_ELIMIT,
+                    "tokenizer: its steps make more than %zu bytes of a short text; is tokenizer.json damaged?", limit);
 }

@@ -174,10 +174,11 @@ static lt_status encode_normalized(lt_tokenizer *tok, const char *text, int64_t 
 
 static lt_status encode_raw(lt_tokenizer *tok, const char *text, int64_t n, unsigned flags, lt_ids *ids)
 {
+    size_t limit = LTI_GROWN_LIMIT(n);
     for (int i = 0; i < tok->normalize.count && n > 0; i++) {
         lti_text *out = &tok->work[i & 1];
         out->failed = false; /* an earlier call may have run out of memory */
-        LTI_TRY(lti_step_apply(&tok->normalize.list[i], text, (size_t)n, out));
+        LTI_TRY(lti_step_apply(&tok->normalize.list[i], text, (size_t)n, limit, out));
         text = out->data;
         n = (int64_t)out->length;
     }
@@ -205,13 +206,14 @@ lt_status lt_tokenizer_encode(lt_tokenizer *tok, const char *text, int64_t bytes
 /* Applies the steps [from, to) of the decoder; the result lies in one of the two work texts. */
 static lt_status apply_decoder(lt_tokenizer *tok, int from, int to, const char **text, size_t *length)
 {
+    size_t limit = LTI_GROWN_LIMIT(*length);
     int turn = 0;
     for (int i = from; i<to && * length> 0; i++) {
         const lti_step *step = &tok->decode.list[i];
         if (step->kind != LTI_REPLACE && step->kind != LTI_STRIP) continue;
         lti_text *out = &tok->work[turn ^= 1];
         out->failed = false;
-        LTI_TRY(lti_step_apply(step, *text, *length, out));
+        LTI_TRY(lti_step_apply(step, *text, *length, limit, out));
         *text = out->data;
         *length = out->length;
     }

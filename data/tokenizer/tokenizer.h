@@ -108,8 +108,10 @@ typedef struct lti_steps {
 } lti_steps;
 
 void lti_steps_free(lt_ctx *ctx, lti_steps *steps);
-/* Applies one PREPEND, REPLACE or STRIP: `out` is emptied first. */
-lt_status lti_step_apply(const lti_step *step, const char *text, size_t length, lti_text *out);
+/* What the steps may make of `length` bytes: each may grow its text a thousandfold, and a file holds many of them. */
+#define LTI_GROWN_LIMIT(length) (64 * (size_t)(length) + (1 << 20))
+/* Applies one PREPEND, REPLACE or STRIP: `out` is emptied first. LT_ELIMIT beyond `limit` bytes. */
+lt_status lti_step_apply(const lti_step *step, const char *text, size_t length, size_t limit, lti_text *out);
 
 /* ---- The whole ---- */
 #define LTI_TOKENIZER_FILES 4

@@ -161,11 +161,14 @@ static lt_status read_merge(const lti_reading *r, int32_t rank, json_t *merge, c
     if (!halves(merge, part, length))
         return lti_fail(r->ctx, LT_EFORMAT, "%s: merge number %d must be \"a b\" or [\"a\", \"b\"]", r->path, rank);
     for (int i = 0; i < 2; i++) {
-        size_t count = length[i];
+        size_t count;
         if (length[i] > LTI_TOKEN_LIMIT)
             return lti_fail(r->ctx, LT_ELIMIT, "%s: merge number %d is too long", r->path, rank);
         bool spelled = tok->bpe.byte_level && to_bytes(part[i], length[i], joined + total, &count);
-        if (!spelled) memcpy(joined + total, part[i], length[i]);
+        if (!spelled) {
+            count = length[i]; /* to_bytes may have come half way */
+            memcpy(joined + total, part[i], count);
+        }
         id[i] = lti_vocab_find(&tok->vocab, joined + total, count);
         if (id[i] < 0)
             return lti_fail(r->ctx, LT_EFORMAT, "%s: merge number %d: '%.*s' is not in the vocabulary", r->path, rank,
@@ -247,7 +250,7 @@ static lt_status normalized_text(const lti_reading *r, lti_added *added)
 {
     lti_text *work = r->tok->work;
     for (int i = 0; i < r->tok->normalize.count; i++) {
-        LTI_TRY(lti_step_apply(&r->tok->normalize.list[i], added->text, added->length, &work[0]));
+        LTI_TRY(lti_step_apply(&r->tok->normalize.list[i], added->text, added->length, LTI_TOKEN_LIMIT, &work[0]));
         if (work[0].length == 0)
             return lti_fail(r->ctx, LT_EFORMAT, "%s: added token %d is empty once normalized", r->path, added->id);
         char *text = lti_alloc(r->ctx, work[0].length + 1);

@@ -1,0 +1,47 @@
+/* fuzz_config.c - Hugging Face's config.json: what is accepted passes its own check and survives being written. */
+#include "data/json.h"
+#include "models/model.h"
+#include "tests/fuzz/fuzzing.h"
+
+static int64_t head_dim(const lt_llama_config *c)
+{
+    return c->head_dim ? c->head_dim : c->dim / c->heads;
+}
+
+static bool same(const lt_llama_config *a, const lt_llama_config *b)
+{
+    return a->vocab == b->vocab && a->dim == b->dim && a->hidden == b->hidden && a->layers == b->layers &&
+           a->heads == b->heads && a->kv_heads == b->kv_heads && head_dim(a) == head_dim(b) &&
+           a->context == b->context && a->rope_theta == b->rope_theta && a->norm_eps == b->norm_eps &&
+           a->tied == b->tied;
+}
+
+static lt_status count_tensors(void *user, const lti_tensor *tensor)
+{
+    FZ_CHECK(tensor->name[0] && tensor->hf[0] && tensor->rank > 0, "a tensor without name or shape");
+    return ++*(int *)user < 100 ? LT_OK : LT_ELIMIT;
+}
+
+static void body(lt_ctx *ctx, const uint8_t *data, size_t size)
+{
+    json_t *json;
+    if (lti_json_parse(ctx, "config.json", 0, (const char *)data, size, &json) != LT_OK) return;
+    lt_llama_config config, again;
+    if (json_is_object(json) && fz_accept(ctx, lti_config_from_json(ctx, "config.json", json, &config))) {
+        int tensors = 0;
+        FZ_CHECK(lti_llama_check(ctx, &config) == LT_OK, "%s", lt_ctx_message(ctx));
+        lt_status status = lti_llama_each(&config, count_tensors, &tensors);
+        FZ_CHECK(status == LT_OK || tensors == 100, "%d tensors", tensors);
+        json_t *written = lti_config_to_json(&config, json, "float32");
+        FZ_CHECK(written != NULL, "cannot be written");
+        FZ_CHECK(lti_config_from_json(ctx, "written", written, &again) == LT_OK, "%s", lt_ctx_message(ctx));
+        FZ_CHECK(same(&config, &again), "it came back different");
+        json_decref(written);
+    }
+    json_decref(json);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    return fz_run(body, data, size);
+}
