@@ -67,6 +67,7 @@ static bool in_range(int64_t value, int64_t limit)
 
 lt_status lti_llama_check(lt_ctx *ctx, const lt_llama_config *c)
 {
+    if (c->size != sizeof *c) return lti_fail(ctx, LT_EINVAL, "llama: call lt_llama_config_init first");
     const struct {
         const char *name;
         int64_t value, limit;

@@ -19,6 +19,8 @@ static int64_t width(const lt_mlp_config *c, int layer)
 
 lt_status lt_mlp_params(lt_params *params, const lt_mlp_config *config, uint64_t seed)
 {
+    if (config->size != sizeof *config)
+        return lti_fail(lt_params_ctx(params), LT_EINVAL, "mlp: call lt_mlp_config_init first");
     if (config->n_hidden < 0 || config->n_hidden > LTI_COUNT(config->hidden))
         return lti_fail(lt_params_ctx(params), LT_EINVAL, "mlp: %d hidden layers; 0 to %d are possible",
                         config->n_hidden, LTI_COUNT(config->hidden));

@@ -37,6 +37,8 @@ static lt_status check_type(lt_ctx *ctx, lt_dtype type, const char *what)
 lt_status lti_quant_check(lt_ctx *ctx, const lt_quant_policy *policy)
 {
     if (!policy) return LT_OK;
+    if (policy->size != sizeof *policy)
+        return lti_fail(ctx, LT_EINVAL, "quantization: call lt_quant_policy_init first");
     LTI_TRY(check_type(ctx, policy->type, "of linear layers"));
     return check_type(ctx, policy->embedding, "of the embedding");
 }

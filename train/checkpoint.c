@@ -145,16 +145,39 @@ static char *checkpoint_path(lt_ctx *ctx, const char *root, int64_t step, const 
     return lti_path_join(ctx, root, name);
 }
 
-static lt_status prune(lt_ctx *ctx, const char *root, int64_t keep)
+static lt_status remove_checkpoint(lt_ctx *ctx, const char *root, int64_t step)
+{
+    char *path = checkpoint_path(ctx, root, step, "");
+    lt_status status = path ? lti_remove_tree(ctx, path) : LT_ENOMEM;
+    lti_free(ctx, path);
+    return status;
+}
+
+static bool planned(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+static lt_status prune(lt_ctx *ctx, const char *root, int64_t keep, int64_t every)
+{
+    steps s;
+    bool has_planned = false;
+    lt_status status = list_steps(ctx, root, &s);
+    for (int i = 0; i < s.count && status == LT_OK; i++) {
+        bool rollback_goes_here = !has_planned && planned(s.list[i], every);
+        has_planned |= rollback_goes_here;
+        if (i >= keep && !rollback_goes_here) status = remove_checkpoint(ctx, root, s.list[i]);
+    }
+    lti_free(ctx, s.list);
+    return status;
+}
+
+lt_status lti_checkpoint_drop_after(lt_ctx *ctx, const char *root, int64_t step)
 {
     steps s;
     lt_status status = list_steps(ctx, root, &s);
-    for (int i = 0; i < s.count && status == LT_OK; i++) {
-        if (i < keep) continue;
-        char *path = checkpoint_path(ctx, root, s.list[i], "");
-        status = path ? lti_remove_tree(ctx, path) : LT_ENOMEM;
-        lti_free(ctx, path);
-    }
+    for (int i = 0; i < s.count && status == LT_OK; i++)
+        if (s.list[i] > step) status = remove_checkpoint(ctx, root, s.list[i]);
     lti_free(ctx, s.list);
     return status;
 }
@@ -185,7 +208,7 @@ static lt_status put_in_place(lt_ctx *ctx, const char *temporary, const char *pa
 }
 
 lt_status lti_checkpoint_save(lt_ctx *ctx, const char *root, int64_t step, const lt_params *params, json_t *state,
-                              int64_t keep)
+                              int64_t keep, int64_t every)
 {
     char *path = checkpoint_path(ctx, root, step, "");
     char *temporary = checkpoint_path(ctx, root, step, ".tmp");
@@ -195,7 +218,7 @@ lt_status lti_checkpoint_save(lt_ctx *ctx, const char *root, int64_t step, const
     if (status == LT_OK) status = put_in_place(ctx, temporary, path);
     if (status == LT_OK) status = lti_sync_directory(ctx, root);
     if (status == LT_OK) status = sweep(ctx, root);
-    if (status == LT_OK) status = prune(ctx, root, keep < 1 ? 1 : keep);
+    if (status == LT_OK) status = prune(ctx, root, keep < 1 ? 1 : keep, every);
     lti_free(ctx, path);
     lti_free(ctx, temporary);
     return status;
@@ -233,13 +256,15 @@ lt_status lti_checkpoint_read(lt_ctx *ctx, const char *path, json_t **state)
     return status;
 }
 
-lt_status lti_checkpoint_find(lt_ctx *ctx, const char *root, char **path, char *skipped, size_t skipped_size)
+lt_status lti_checkpoint_find(lt_ctx *ctx, const char *root, int64_t every, char **path, char *skipped,
+                              size_t skipped_size)
 {
     *path = NULL;
     *skipped = 0;
     steps s;
     lt_status status = list_steps(ctx, root, &s);
     for (int i = 0; i < s.count && status == LT_OK && !*path; i++) {
+        if (!planned(s.list[i], every)) continue;
         char *candidate = checkpoint_path(ctx, root, s.list[i], "");
         json_t *state = NULL;
         status = candidate ? LT_OK : LT_ENOMEM;
@@ -257,14 +282,26 @@ lt_status lti_checkpoint_find(lt_ctx *ctx, const char *root, char **path, char *
     return status;
 }
 
+/* Lattices are stored as a row of bytes. */
+static bool same_shape(const lt_tensors *file, int i, const lt_param *p)
+{
+    if (lt_dtype_is_lattice(lt_param_type(p))) return true;
+    if (lt_tensors_rank(file, i) != lt_param_rank(p)) return false;
+    for (int k = 0; k < lt_param_rank(p); k++)
+        if (lt_tensors_shape(file, i)[k] != lt_param_shape(p)[k]) return false;
+    return true;
+}
+
 static lt_status load_array(lt_ctx *ctx, const lt_tensors *file, lt_param *p)
 {
     int i = lt_tensors_find(file, lt_param_name(p));
     if (i < 0)
         return lti_fail(ctx, LT_EINVAL, "the checkpoint has no '%s'; it belongs to another model or optimizer",
                         lt_param_name(p));
-    if (lt_tensors_dtype(file, i) != lti_stored_of(lt_param_type(p)) || lt_tensors_bytes(file, i) != lt_param_bytes(p))
-        return lti_fail(ctx, LT_EINVAL, "the checkpoint's '%s' is %s of %llu bytes, but the model's has %zu bytes",
+    if (lt_tensors_dtype(file, i) != lti_stored_of(lt_param_type(p)) ||
+        lt_tensors_bytes(file, i) != lt_param_bytes(p) || !same_shape(file, i, p))
+        return lti_fail(ctx, LT_EINVAL,
+                        "the checkpoint's '%s' is %s of %llu bytes, but the model's has %zu bytes or another shape",
                         lt_param_name(p), lt_stored_name(lt_tensors_dtype(file, i)),
                         (unsigned long long)lt_tensors_bytes(file, i), lt_param_bytes(p));
     memcpy(lt_param_data(p), lt_tensors_data(file, i), lt_param_bytes(p));

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "data/files.h"
+#include "kernels/kernels.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -54,7 +55,7 @@ static lti_phase train_phase(const lti_loop *l)
 }
 
 /* Forward and backward of micro-batch i of the step; adds its share of the loss. */
-static lt_status micro_step(lti_loop *l, int64_t i, int64_t targets, double *loss, lt_plan **ran)
+static lt_status micro_step(lti_loop *l, int64_t i, int64_t targets, double *loss)
 {
     lt_batch batch;
     lt_plan *plan;
@@ -71,7 +72,6 @@ static lt_status micro_step(lti_loop *l, int64_t i, int64_t targets, double *los
     LTI_TRY(set_if_read(plan, "step", (double)step));
     LTI_TRY(lt_run(plan));
     *loss += (double)*(const lt_real *)lt_result(plan, 0);
-    *ran = plan;
     return LT_OK;
 }
 
@@ -93,7 +93,6 @@ static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
     int64_t targets;
     double loss = 0;
     bool updated = true;
-    lt_plan *plan = NULL;
     lt_cursor before = lt_batches_cursor(l->batches);
     LTI_TRY(count_targets(l, &targets));
     if (targets == 0)
@@ -106,7 +105,7 @@ static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
             *how = STEP_STOPPED;
             return lt_batches_seek(l->batches, before);
         }
-        LTI_TRY(micro_step(l, i, targets, &loss, &plan));
+        LTI_TRY(micro_step(l, i, targets, &loss));
     }
     if (!l->recipe.fused && isfinite(loss)) LTI_TRY(update(l, &p->grad_norm, &updated));
     p->loss = loss;
@@ -176,10 +175,24 @@ static bool every(int64_t step, int64_t interval)
     return interval > 0 && step % interval == 0;
 }
 
+/* Fused steps look at the loss alone: what the last update did to the weights is only known here. */
+static bool weights_finite(const lti_loop *l)
+{
+    const lt_params *params = lt_model_params(l->model);
+    for (int i = 0; i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        bool looked_at = lt_param_role(p) == LT_WEIGHT && lt_param_type(p) == LT_F32;
+        if (looked_at && !lti_k()->all_finite(lt_param_count(p), lt_param_read(p))) return false;
+    }
+    return true;
+}
+
 /* A failed save is told and training goes on: the older checkpoints are whole. */
 static void save(lti_loop *l, lt_train_progress *p)
 {
-    if (lti_loop_save(l) == LT_OK)
+    if (!weights_finite(l))
+        snprintf(l->note, sizeof l->note, "checkpoint NOT saved: weights are not finite");
+    else if (lti_loop_save(l) == LT_OK)
         snprintf(l->note, sizeof l->note, "checkpoint saved");
     else
         snprintf(l->note, sizeof l->note, "checkpoint NOT saved: %.200s", lt_ctx_message(l->ctx));
@@ -296,6 +309,7 @@ static lt_status loop_open(lti_loop *l)
     LTI_TRY(choose_trainable(l));
     LTI_TRY(lt_batches_create(l->ctx, l->train, NULL, c->batch_size, c->seed, true, &l->batches));
     LTI_TRY(lt_optimizer_create(l->ctx, lt_model_params(l->model), &optimizer, &l->optimizer));
+    l->was_checkpointed = lt_model_config(l->model)->checkpoint;
     lt_model_set_checkpoint(l->model, c->checkpoint_activations);
     l->steps = steps_of(l);
     l->float_steps = (int64_t)(c->qat_start * (double)l->steps);
@@ -314,6 +328,7 @@ static void loop_close(lti_loop *l)
     lt_params *params = lt_model_params(l->model);
     for (int i = 0; l->was_trainable && i < l->n_params; i++)
         lt_param_set_trainable(lt_params_at(params, i), l->was_trainable[i]);
+    if (l->optimizer) lt_model_set_checkpoint(l->model, l->was_checkpointed);
     if (l->recipe.plans) lti_recipe_close(&l->recipe);
     lt_optimizer_free(l->optimizer);
     lt_batches_free(l->batches);

@@ -30,6 +30,7 @@ typedef struct lti_loop {
     int64_t float_steps; /* before QAT starts */
     bool *was_trainable; /* [params of the model]: restored at the end */
     int n_params;
+    bool was_checkpointed; /* the model's flag, restored at the end */
     lti_progress at;
     char *checkpoints, *metrics_path; /* NULL without `out` */
     int metrics;                      /* file descriptor or -1 */

@@ -80,8 +80,8 @@ lt_status lti_loop_save(lti_loop *l)
 {
     json_t *state = state_of(l);
     if (!state) return lti_fail(l->ctx, LT_ENOMEM, "out of memory while saving a checkpoint");
-    lt_status status =
-        lti_checkpoint_save(l->ctx, l->checkpoints, l->at.step, lt_model_params(l->model), state, l->config->keep);
+    lt_status status = lti_checkpoint_save(l->ctx, l->checkpoints, l->at.step, lt_model_params(l->model), state,
+                                           l->config->keep, l->config->save_every);
     json_decref(state);
     return status;
 }
@@ -165,20 +165,24 @@ lt_status lti_loop_resume(lti_loop *l)
         l->resumed_from = lti_strdup(l->ctx, resume);
         if (!l->resumed_from) return LT_ENOMEM;
     } else if (l->checkpoints) {
-        LTI_TRY(lti_checkpoint_find(l->ctx, l->checkpoints, &l->resumed_from, l->skipped, sizeof l->skipped));
+        LTI_TRY(lti_checkpoint_find(l->ctx, l->checkpoints, 1, &l->resumed_from, l->skipped, sizeof l->skipped));
     }
-    return l->resumed_from ? resume_from(l, l->resumed_from) : LT_OK;
+    if (l->resumed_from) LTI_TRY(resume_from(l, l->resumed_from));
+    return l->checkpoints ? lti_checkpoint_drop_after(l->ctx, l->checkpoints, l->at.step) : LT_OK;
 }
 
 lt_status lti_loop_rollback(lti_loop *l)
 {
     char *path = NULL, skipped[64];
-    if (l->checkpoints) LTI_TRY(lti_checkpoint_find(l->ctx, l->checkpoints, &path, skipped, sizeof skipped));
+    int64_t every = l->config->save_every; /* one saved by an interruption would make the bits depend on it */
+    if (l->checkpoints && every)
+        LTI_TRY(lti_checkpoint_find(l->ctx, l->checkpoints, every, &path, skipped, sizeof skipped));
     if (!path) return lti_fail(l->ctx, LT_EINVAL, "there is no checkpoint to go back to; give save_every");
     lti_progress before = l->at;
     lt_status status = resume_from(l, path);
     lti_free(l->ctx, path);
     LTI_TRY(status);
+    LTI_TRY(lti_checkpoint_drop_after(l->ctx, l->checkpoints, l->at.step));
     l->at.rollbacks = before.rollbacks + 1;
     l->at.skipped = before.skipped;
     l->at.skipped_in_row = 0;

@@ -241,6 +241,8 @@ lt_t lt_attention(lt_t q, lt_t k, lt_t v, lt_t first, const lt_attention_config 
     lt_attention_config defaults;
     lt_attention_config_init(&defaults);
     if (!config) config = &defaults;
+    if (config->size != sizeof *config && q.graph)
+        return lti_graph_fail(q.graph, LT_EINVAL, "attention: call lt_attention_config_init first");
     attention_attr attr = {.scale = config->scale, .causal = config->causal};
     if (attr.scale == 0 && lt_dim(q, 3) > 0) attr.scale = 1 / sqrt((double)lt_dim(q, 3));
     return lti_emit(&lti_op_attention, lt_is_nil(first) ? 3 : 4, (lt_t[]){q, k, v, first}, &attr, sizeof attr);

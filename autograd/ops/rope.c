@@ -145,6 +145,8 @@ lt_t lt_rope(lt_t x, lt_t first, const lt_rope_config *config)
         return lti_graph_fail(x.graph, LT_EINVAL,
                               "rope: x has rank %d and a last axis of %lld; it is to be [B, T, H, D] with even D",
                               lt_rank(x), (long long)lt_dim(x, -1));
+    if (config->size != sizeof *config)
+        return lti_graph_fail(x.graph, LT_EINVAL, "rope: call lt_rope_config_init first");
     if (!(config->theta > 0))
         return lti_graph_fail(x.graph, LT_EINVAL, "rope: theta %g; it is to be above 0", config->theta);
     table_attr table;

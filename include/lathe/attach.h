@@ -32,7 +32,9 @@ typedef struct lt_site {
     lt_param *param; /* whose name is the parameter's: a tied head and the embedding share one */
 } lt_site;
 
-/* Hooks may be NULL and return the value to go on with. They record nodes; they must not keep handles.
+/* Input and output hooks are called at linear layers and heads, output hooks also at embeddings (x is the index there);
+ * weight hooks everywhere.
+ * Hooks may be NULL and return the value to go on with. They record nodes; they must not keep handles.
  *   weight: once per parameter and attachment, however many sites use it. w: [out, in] or as stored.
  *   input:  x as the layer gets it; what it returns enters the product.
  *   output: x_raw before, x_in after the input hooks; w after the weight hooks; y without bias. Bias is added after. */

@@ -73,7 +73,7 @@ typedef struct lt_train_config {
     int64_t keep;                    /* checkpoints kept, default 2 */
     int64_t eval_every;              /* steps between validations; 0: at the end only */
     int64_t log_every;               /* steps between progress calls and metrics lines, default 1 */
-    const char *resume;              /* "auto" (default), "never", or a checkpoint directory */
+    const char *resume;              /* "auto" (default), a checkpoint directory, or "never" (NULL): removes old ones */
     bool checkpoint_activations;
     uint64_t memory_limit;    /* bytes; 0: what the machine has */
     double max_seconds;       /* save and return LT_EINTERRUPTED after; 0: none */

@@ -28,7 +28,7 @@ static void write_checkpoint(void)
     lt_ctx *ctx = lt_ctx_create(NULL);
     lt_params *params = make_params(ctx);
     json_t *state = json_object();
-    FZ_CHECK(params && lti_checkpoint_save(ctx, fz_directory(), 5, params, state, 1) == LT_OK, "%s",
+    FZ_CHECK(params && lti_checkpoint_save(ctx, fz_directory(), 5, params, state, 1, 1) == LT_OK, "%s",
              lt_ctx_message(ctx));
     json_decref(state);
     lt_params_free(params);
@@ -55,7 +55,7 @@ static void body(lt_ctx *ctx, const uint8_t *data, size_t size)
     char *path, skipped[256];
     write_checkpoint();
     fz_put("ckpt-000005/manifest.json", data, size);
-    if (!fz_must(ctx, lti_checkpoint_find(ctx, fz_directory(), &path, skipped, sizeof skipped))) return;
+    if (!fz_must(ctx, lti_checkpoint_find(ctx, fz_directory(), 1, &path, skipped, sizeof skipped))) return;
     FZ_CHECK(strlen(skipped) < sizeof skipped && (path || skipped[0]), "passed over without a word");
     if (!path) return;
     fz_accept(ctx, LT_OK);
