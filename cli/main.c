@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define REEXEC_GUARD "LATHE_PREPARED"
-#define SPIN_COUNT "200"
+#define SPIN_COUNT "2000"
 
 volatile int cli_stop;
 
