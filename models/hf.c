@@ -1,4 +1,5 @@
-/* hf.c - Hugging Face directories: config.json, model.safetensors (or shards), tokenizer files.
+/* hf.c - Hugging Face directories: config.json, model.safetensors (or shards), tokenizer files; and the checkpoints of
+ * lathe's runs, whose directory has the rest.
  *
  * Every tensor the config promises must be there with its shape, and every tensor that is there must be known (but for
  * buffers old exporters wrote): a mismatch names the tensor. Weights are copied, because training writes them. */
@@ -39,6 +40,7 @@ typedef struct loader {
     lt_model *model;
     lt_tensors *file;
     const char *path;
+    bool own_names; /* of a checkpoint: lathe's, beside optimizer state; else Hugging Face's, and nothing else */
     int used;
 } loader;
 
@@ -62,16 +64,17 @@ static lt_status load_tensor(void *user, const lti_tensor *t)
 {
     loader *l = user;
     lt_ctx *ctx = l->model->ctx;
-    int i = lt_tensors_find(l->file, t->hf);
+    const char *name = l->own_names ? t->name : t->hf;
+    int i = lt_tensors_find(l->file, name);
     if (i < 0)
-        return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' is missing; config.json promises it%s", l->path, t->hf,
+        return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' is missing; config.json promises it%s", l->path, name,
                         strcmp(t->name, "output.weight") ? "" : " (or set tie_word_embeddings to true)");
     if (!same_shape(l->file, i, t)) {
         char found[128], wanted[128];
         dims_text(lt_tensors_rank(l->file, i), lt_tensors_shape(l->file, i), found, sizeof found);
         dims_text(t->rank, t->shape, wanted, sizeof wanted);
         return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' is [%s], but config.json makes it [%s]",
-                        lt_tensors_file(l->file, i), t->hf, found, wanted);
+                        lt_tensors_file(l->file, i), name, found, wanted);
     }
     lt_param *param;
     LTI_TRY(lt_params_add(l->model->params, t->name, LT_F32, t->rank, t->shape, LT_WEIGHT, &param));
@@ -115,13 +118,13 @@ static lt_status check_all_known(const loader *l)
     return LT_OK;
 }
 
-static lt_status load_weights(lt_model *m, const char *path)
+static lt_status load_weights(lt_model *m, const char *path, bool own_names)
 {
-    loader l = {.model = m, .path = path};
+    loader l = {.model = m, .path = path, .own_names = own_names};
     LTI_TRY(lt_params_create(m->ctx, &m->params));
     LTI_TRY(lt_tensors_open(m->ctx, path, &l.file));
     lt_status status = lti_llama_each(&m->config, load_tensor, &l);
-    if (status == LT_OK && l.used != lt_tensors_count(l.file)) status = check_all_known(&l);
+    if (status == LT_OK && !own_names && l.used != lt_tensors_count(l.file)) status = check_all_known(&l);
     lt_tensors_close(l.file);
     return status;
 }
@@ -145,18 +148,36 @@ static lt_status check_vocabulary(const lt_model *m, const char *path)
                     path, (long long)ids, (long long)m->config.vocab);
 }
 
-static lt_status fill_model(lt_model *m, const char *path, const char *config_path)
+/* `weights`: the directory itself, or the state.safetensors of a checkpoint of a run in this directory. */
+static lt_status fill_model(lt_model *m, const char *directory, const char *weights)
 {
-    LTI_TRY(lti_json_read(m->ctx, config_path, CONFIG_LIMIT, &m->json));
-    LTI_TRY(lti_config_from_json(m->ctx, config_path, m->json, &m->config));
-    LTI_TRY(read_generation(m, path));
-    LTI_TRY(load_weights(m, path));
-    char *tokenizer = lti_path_join(m->ctx, path, "tokenizer.json");
-    if (!tokenizer) return LT_ENOMEM;
-    bool has = lti_file_exists(tokenizer);
-    lti_free(m->ctx, tokenizer);
-    LTI_TRY(has ? lt_tokenizer_open(m->ctx, path, &m->tokenizer) : lt_tokenizer_bytes(m->ctx, &m->tokenizer));
-    return check_vocabulary(m, path);
+    char *config = lti_path_join(m->ctx, directory, "config.json");
+    lt_status status = config ? lti_json_read(m->ctx, config, CONFIG_LIMIT, &m->json) : LT_ENOMEM;
+    if (status == LT_OK) status = lti_config_from_json(m->ctx, config, m->json, &m->config);
+    lti_free(m->ctx, config);
+    LTI_TRY(status);
+    LTI_TRY(read_generation(m, directory));
+    LTI_TRY(load_weights(m, weights, weights != directory));
+    LTI_TRY(lt_tokenizer_open(m->ctx, directory, &m->tokenizer));
+    return check_vocabulary(m, directory);
+}
+
+/* RUN/checkpoints/ckpt-N: weights from there, everything else from RUN. */
+static lt_status fill_from_checkpoint(lt_model *m, const char *path, const char *weights)
+{
+    char *run = lti_path_join(m->ctx, path, "../..");
+    lt_status status = run ? fill_model(m, run, weights) : LT_ENOMEM;
+    lti_free(m->ctx, run);
+    return status;
+}
+
+static lt_status fill_from(lt_model *m, const char *path)
+{
+    char *state = lti_path_join(m->ctx, path, "state.safetensors");
+    if (!state) return LT_ENOMEM;
+    lt_status status = lti_file_exists(state) ? fill_from_checkpoint(m, path, state) : fill_model(m, path, path);
+    lti_free(m->ctx, state);
+    return status;
 }
 
 lt_status lt_model_open(lt_ctx *ctx, const char *path, lt_model **model)
@@ -166,14 +187,11 @@ lt_status lt_model_open(lt_ctx *ctx, const char *path, lt_model **model)
         return lti_fail(ctx, LT_EIO, "%s: %s; give a directory with config.json, model.safetensors and tokenizer.json",
                         path,
                         lti_file_exists(path) ? "is a file, not a model directory" : "there is no such directory");
-    char *config_path = lti_path_join(ctx, path, "config.json");
-    if (!config_path) return LT_ENOMEM;
     lt_llama_config config;
     lt_llama_config_init(&config);
     lt_model *m;
-    lt_status status = lti_model_new(ctx, &config, &m);
-    if (status == LT_OK) status = fill_model(m, path, config_path);
-    lti_free(ctx, config_path);
+    LTI_TRY(lti_model_new(ctx, &config, &m));
+    lt_status status = fill_from(m, path);
     if (status == LT_OK)
         *model = m;
     else

@@ -85,6 +85,17 @@ static lt_status write_weights(const lt_model *m, const char *directory, lt_stor
     return status;
 }
 
+lt_status lti_model_describe(const lt_model *m, const char *directory, const char *torch)
+{
+    LTI_TRY(lti_mkdirs(m->ctx, directory));
+    json_t *config = lti_config_to_json(&m->config, m->json, torch);
+    lt_status status = write_json(m->ctx, directory, "config.json", config);
+    json_decref(config);
+    LTI_TRY(status);
+    if (m->generation) LTI_TRY(write_json(m->ctx, directory, "generation_config.json", m->generation));
+    return write_tokenizer(m, directory);
+}
+
 lt_status lt_model_save(const lt_model *m, const char *directory, const char *dtype)
 {
     lt_stored stored;
@@ -96,12 +107,6 @@ lt_status lt_model_save(const lt_model *m, const char *directory, const char *dt
             : stored == LT_STORED_BF16 ? "bfloat16"
             : stored == LT_STORED_F32  ? "float32"
                                        : "float64";
-    LTI_TRY(lti_mkdirs(m->ctx, directory));
-    json_t *config = lti_config_to_json(&m->config, m->json, torch);
-    lt_status status = write_json(m->ctx, directory, "config.json", config);
-    json_decref(config);
-    LTI_TRY(status);
-    if (m->generation) LTI_TRY(write_json(m->ctx, directory, "generation_config.json", m->generation));
-    LTI_TRY(write_tokenizer(m, directory));
+    LTI_TRY(lti_model_describe(m, directory, torch));
     return write_weights(m, directory, stored);
 }

@@ -21,6 +21,9 @@ struct lt_model {
 /* An empty model of a config, without params. */
 lt_status lti_model_new(lt_ctx *ctx, const lt_llama_config *config, lt_model **model);
 
+/* Everything of a Hugging Face directory but the weights, whose type config.json calls `torch` ("float32"). */
+lt_status lti_model_describe(const lt_model *model, const char *directory, const char *torch);
+
 /* config.json (hf_config.c). `path` is for messages. LT_EUNSUPPORTED names an option that lathe does not implement. */
 lt_status lti_config_from_json(lt_ctx *ctx, const char *path, const json_t *json, lt_llama_config *config);
 /* A new object: `base` (may be NULL) with the config's values set. NULL: memory is out. */

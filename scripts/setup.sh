@@ -13,7 +13,7 @@ case "${1:-}" in
 "") ;;
 --ci)
     tools+=(clang-14=clang-14 clang-format-14=clang-format-14 gcovr=gcovr g++=g++)
-    packages+=(libomp-14-dev)
+    packages+=(libomp-14-dev libclang-rt-14-dev)
     ;;
 *)
     echo "usage: scripts/setup.sh [--ci]" >&2

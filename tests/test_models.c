@@ -222,6 +222,13 @@ static void tokenizers_of_other_models(void)
         TS_CHECK(lt_tokenizer_vocab_size(lt_model_tokenizer(model)) == 3, "the tokenizer came along");
     lt_model_free(model);
     unlink(tokenizer);
+    TS_REFUSED(p.ctx, try_model(p.ctx, p.dir), LT_EIO, "there is no tokenizer.json in it");
+    lt_tokenizer *bytes = NULL;
+    const char *name;
+    int64_t size;
+    if (TS_OK(p.ctx, lt_tokenizer_bytes(p.ctx, &bytes)))
+        ts_put_text(&p, "tokenizer.json", lt_tokenizer_file(bytes, 0, &name, &size));
+    lt_tokenizer_free(bytes);
     TS_REFUSED(p.ctx, try_model(p.ctx, p.dir), LT_EFORMAT,
                "the tokenizer has 258 tokens, but the model's embedding has 3 rows; it is another model's");
     TS_REFUSED(p.ctx, try_init(p.ctx, "llama:vocab=100"), LT_EFORMAT, "init: the tokenizer has 258 tokens");

@@ -38,6 +38,24 @@ static void stopping_changes_no_bit(void)
     toy_stopped_and_resumed("sgd", descend, TOY_STOPS(10));
 }
 
+/* ---- As models ---- */
+
+static void a_checkpoint_opens_as_a_model(void)
+{
+    ts_place p = ts_open_place();
+    char out[512], path[600];
+    snprintf(out, sizeof out, "%s/run", p.dir);
+    toy_run r = toy_new_run(&p, out);
+    r.config.save_every = 12;
+    lt_model *opened = NULL;
+    snprintf(path, sizeof path, "%s/checkpoints/ckpt-000012", out);
+    if (TS_OK(p.ctx, toy_go(&r)) && TS_OK(p.ctx, lt_model_open(p.ctx, path, &opened)))
+        toy_same_weights(opened, r.model, "a checkpoint as a model");
+    lt_model_free(opened);
+    lt_model_free(r.model);
+    ts_close_place(&p);
+}
+
 /* ---- Settings ---- */
 
 static void changed_settings(void)
@@ -273,6 +291,7 @@ static void a_failed_save_is_told(void)
 int lti_suite_resume(void)
 {
     const ts_test tests[] = {{"stopping changes no bit", stopping_changes_no_bit},
+                             {"a checkpoint opens as a model", a_checkpoint_opens_as_a_model},
                              {"changed settings", changed_settings},
                              {"which checkpoint", which_checkpoint},
                              {"damaged checkpoints", damaged_checkpoints_are_passed_over},

@@ -4,14 +4,22 @@
 
 #include <math.h>
 
-static void describe_model(lt_model *model, lt_eval_result *e)
+/* Bytes of a parameter in the type it is deployed in. */
+static size_t deployed_bytes(const lt_param *p, const lt_quant_policy *quant)
+{
+    size_t bytes = lt_param_bytes(p);
+    if (quant && lt_param_type(p) == LT_F32) lti_dtype_size(lt_quant_type(quant, p), lt_param_count(p), &bytes);
+    return bytes;
+}
+
+static void describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_result *e)
 {
     lt_params *params = lt_model_params(model);
     for (int i = 0; i < lt_params_count(params); i++) {
         lt_param *p = lt_params_at(params, i);
         if (lt_param_role(p) != LT_WEIGHT) continue;
         e->parameters += lt_param_count(p);
-        e->model_bytes += lt_param_bytes(p);
+        e->model_bytes += deployed_bytes(p, quant);
         if (lt_param_type(p) != LT_F32) {
             e->nonzero_parameters += lt_param_count(p);
             continue;
@@ -41,7 +49,7 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     result->perplexity = exp(result->nll);
     result->tokens_per_second = (double)result->tokens / result->seconds;
     result->peak_rss_bytes = lt_memory_now().peak_rss;
-    describe_model(model, result);
+    describe_model(model, quant, result);
     if (!isfinite(result->nll))
         return lti_fail(ctx, LT_ENONFINITE, "the loss is %g: the model's weights or activations are not finite",
                         result->nll);

@@ -3,12 +3,17 @@
  * Plans for the largest batch are compiled without their arena: the planner knows activations, gradients in flight and
  * scratch to the byte. Weights, moments and accumulated gradients are params. The rest is what is resident already and
  * what the providers' code and buffers add once products run. */
+#include "kernels/gemm.h"
 #include "train/loop.h"
 
-#include <stdio.h>
+#include <string.h>
 
-/* Resident growth of the process once kernels have run: generated code, OpenMP stacks, provider buffers. Measured. */
-#define RUNTIME_BYTES (8u << 20)
+/* Resident growth of the process once kernels have run: OpenMP stacks, a provider's generated code and buffers.
+ * Measured. */
+static uint64_t runtime_bytes(void)
+{
+    return strcmp(lti_gemm_provider(), "ref") ? 8u << 20 : 2u << 20;
+}
 
 static void count_params(const lti_loop *loop, lt_forecast *f)
 {
@@ -47,7 +52,7 @@ lt_status lti_forecast(lti_loop *loop, lt_forecast *f)
     LTI_TRY(largest_arena(loop, &f->activations));
     lt_memory now = lt_memory_now();
     f->data = (uint64_t)(loop->config->batch_size * lt_dataset_longest(loop->train)) * 2 * sizeof(int32_t);
-    f->total = now.rss + RUNTIME_BYTES + f->activations + f->data;
+    f->total = now.rss + runtime_bytes() + f->activations + f->data;
     uint64_t known = f->weights + f->gradients + f->optimizer + f->activations + f->data;
     f->process = f->total > known ? f->total - known : 0;
     f->available = now.available + now.rss;

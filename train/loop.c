@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "data/files.h"
 #include "kernels/kernels.h"
+#include "models/model.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -418,6 +419,8 @@ static lt_status loop_run(lti_loop *l, lt_train_result *result)
     LTI_TRY(lti_loop_resume(l));
     if (!l->resumed_from) forget_moments(l);
     LTI_TRY(lti_recipe_reserve(&l->recipe, l->config->batch_size * lt_dataset_longest(l->train)));
+    /* A checkpoint opens as a model: what it lacks lies in the run's directory. */
+    if (l->config->out) LTI_TRY(lti_model_describe(l->model, l->config->out, "float32"));
     if (!l->resumed_from) l->metrics_bytes = -1;
     if (l->metrics_path) LTI_TRY(lti_metrics_open(l->ctx, l->metrics_path, l->metrics_bytes, l->at.step, &l->metrics));
     l->started = lti_seconds();

@@ -201,7 +201,10 @@ lt_status lt_dataset_open(lt_ctx *ctx, const char *path, lt_tokenizer *tok, cons
                           lt_dataset **dataset)
 {
     lt_dataset *set;
+    lt_dataset_options defaults;
     *dataset = NULL;
+    lt_dataset_options_init(&defaults);
+    if (!options) options = &defaults;
     LTI_TRY(create(ctx, tok, options, &set));
     if (lti_is_directory(path)) return finish(set, fill_directory(set, path, tok, options), dataset);
     if (options->split == LT_SPLIT_TEST)
@@ -214,7 +217,10 @@ lt_status lt_dataset_from_text(lt_ctx *ctx, const char *text, int64_t bytes, lt_
                                const lt_dataset_options *options, lt_dataset **dataset)
 {
     lt_dataset *set;
+    lt_dataset_options defaults;
     *dataset = NULL;
+    lt_dataset_options_init(&defaults);
+    if (!options) options = &defaults;
     LTI_TRY(create(ctx, tok, options, &set));
     return finish(set, fill(set, "text in memory", text, bytes, options->split, tok, options), dataset);
 }

@@ -84,7 +84,8 @@ LT_API void lt_dataset_options_init(lt_dataset_options *options);
 
 typedef struct lt_dataset lt_dataset; /* rows of ids; owned by the caller, independent of the tokenizer afterwards */
 
-/* Opens a .txt, or a directory with train.txt, valid.txt, test.txt. Documents are separated by lines that hold
+/* `options` may be NULL for the defaults.
+ * Opens a .txt, or a directory with train.txt, valid.txt, test.txt. Documents are separated by lines that hold
  * <|endoftext|> alone; each is encoded alone and cut into windows that do not overlap, each with BOS first if the
  * tokenizer adds one; a window of one position is dropped. From a single file (or a directory without valid.txt),
  * valid takes the valid_fraction of the documents whose hashes are smallest, train the rest; of a single document

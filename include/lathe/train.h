@@ -69,7 +69,7 @@ typedef struct lt_train_config {
     uint64_t seed;                   /* data order and dropout */
     const char *freeze;              /* comma-separated globs of parameters that stay; NULL */
     const char *train_only;          /* comma-separated globs of the only ones to train; NULL: all */
-    int64_t save_every;              /* steps between checkpoints; 0: only when interrupted */
+    int64_t save_every;              /* steps between checkpoints; 0: at the end and when interrupted */
     int64_t keep;                    /* checkpoints kept, default 2 */
     int64_t eval_every;              /* steps between validations; 0: at the end only */
     int64_t log_every;               /* steps between progress calls and metrics lines, default 1 */
