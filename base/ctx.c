@@ -100,14 +100,18 @@ lt_status lti_fail(lt_ctx *ctx, lt_status status, const char *format, ...)
 
 lt_status lti_fail_in(lt_ctx *ctx, const char *format, ...)
 {
-    char old[sizeof ctx->message];
-    memcpy(old, ctx->message, sizeof old);
+    char old[sizeof ctx->message + 2];
+    int old_length = snprintf(old, sizeof old, ": %s", ctx->message);
     va_list args;
     va_start(args, format);
     int n = vsnprintf(ctx->message, sizeof ctx->message, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof ctx->message)
-        snprintf(ctx->message + n, sizeof ctx->message - (size_t)n, ": %s", old);
+    if (n >= 0 && (size_t)n + 1 < sizeof ctx->message) {
+        size_t room = sizeof ctx->message - 1 - (size_t)n,
+               count = (size_t)old_length < room ? (size_t)old_length : room;
+        memcpy(ctx->message + n, old, count);
+        ctx->message[(size_t)n + count] = 0;
+    }
     return ctx->status;
 }
 

@@ -250,7 +250,7 @@ static void perceptron(void)
     for (int r = 0; r < ROWS; r++)
         for (int i = 0; i < IN; i++) a[r][i] = (double)x[r * IN + i];
     for (int layer = 1; layer <= 3; layer++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "fc%d.weight", layer);
         const lt_param *w = lt_params_find(t.params, name);
         snprintf(name, sizeof name, "fc%d.bias", layer);
