@@ -255,10 +255,10 @@ lt_status lt_optimizer_apply(lt_optimizer *opt, lt_graph *graph)
         return LT_ENOMEM;
     }
     int n = 0;
+    lt_phase(graph, 1); /* from here on a param's value is what its memory holds, not what phase 0 would make */
     for (int i = 0; i < opt->count; i++)
         if (opt->list[i].grad && lt_param_trainable(opt->list[i].w))
             sum[n++] = lt_param_value(graph, opt->list[i].grad);
-    lt_phase(graph, 1);
     if (n)
         apply_all(opt, graph, n, sum);
     else

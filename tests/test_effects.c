@@ -131,6 +131,42 @@ static void two_losses_add_up(void)
     ts_bed_drop(&t);
 }
 
+/* Accumulating and updating recorded in one graph: each plan holds its phase alone. */
+static void one_recipe_two_plans(void)
+{
+    ts_bed t;
+    lt_param *w = NULL;
+    lt_optimizer *optimizer = NULL;
+    lt_plan *plan[2] = {NULL, NULL};
+    if (!ts_bed_make(&t)) return;
+    lt_optimizer_config c;
+    lt_optimizer_config_init(&c);
+    c.kind = LT_SGD, c.weight_decay = 0;
+    if (TS_OK(t.ctx, lt_params_add(t.params, "w", LT_F32, 1, (int64_t[]){1}, LT_WEIGHT, &w)) &&
+        TS_OK(t.ctx, lt_optimizer_create(t.ctx, t.params, &c, &optimizer))) {
+        lt_t x = lt_input(t.g, "x", LT_F32, 1, (int64_t[]){1});
+        lt_optimizer_accumulate(optimizer, t.g, lt_sum_all(lt_mul(lt_param_value(t.g, w), x)));
+        lt_optimizer_apply(optimizer, t.g);
+        bool ok = true;
+        for (int phase = 0; phase < 2 && ok; phase++) {
+            lt_compile_options o;
+            lt_compile_options_init(&o);
+            o.phases = 1u << phase;
+            ok = TS_OK(t.ctx, lt_compile(t.g, &o, 0, NULL, &plan[phase]));
+        }
+        TS_CHECK(ok && lt_plan_has(plan[0], "x") && !lt_plan_has(plan[1], "x"), "the update reads no batch");
+        lt_real batch = 3;
+        if (ok && TS_OK(t.ctx, lt_bind(plan[0], "x", &batch)) && TS_OK(t.ctx, lt_run(plan[0])) &&
+            TS_OK(t.ctx, lt_set(plan[0], "fresh", 0)) && TS_OK(t.ctx, lt_run(plan[0])) &&
+            TS_OK(t.ctx, lt_set(plan[1], "lr", 0.5)) && TS_OK(t.ctx, lt_run(plan[1])))
+            TS_CHECK(*(const lt_real *)lt_param_read(w) == -3, "w is %g", (double)*(const lt_real *)lt_param_read(w));
+    }
+    lt_plan_free(plan[0]);
+    lt_plan_free(plan[1]);
+    lt_optimizer_free(optimizer);
+    ts_bed_drop(&t);
+}
+
 static void names_keep_their_bounds(void)
 {
     ts_bed t;
@@ -184,6 +220,7 @@ int lti_suite_effects(void)
                              {"mapped params are not written", mapped_params_are_not_written},
                              {"a tied head keeps its hook", a_tied_head_keeps_its_hook},
                              {"two losses add up", two_losses_add_up},
+                             {"one recipe, two plans", one_recipe_two_plans},
                              {"names keep their bounds", names_keep_their_bounds},
                              {"failed builds evict nothing", failed_builds_evict_nothing}};
     return ts_suite("effects", LTI_COUNT(tests), tests);

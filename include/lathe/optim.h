@@ -91,9 +91,9 @@ LT_API lt_status lt_optimizer_fused(lt_optimizer *optimizer, lt_graph *graph, lt
 /* Phase 0: adds the gradients of this micro-batch to scratch params "<name>:grad". The run-time scalar "fresh" is 1 for
  * the first micro-batch of a step (which overwrites), 0 for the rest. */
 LT_API lt_status lt_optimizer_accumulate(lt_optimizer *optimizer, lt_graph *graph, lt_t loss);
-/* Phase 1: updates from the sums, recorded after lt_optimizer_accumulate, in a graph of its own (in the same graph its
- * plan would depend on the backward). The norm of all gradients is clipped to max_grad_norm; when it is not finite
- * nothing is updated. Taps "grad_norm" and "update_ok". */
+/* Phase 1: updates from the sums, recorded after lt_optimizer_accumulate, in the same graph or another: two plans, one a
+ * phase, come from one recipe. The norm of all gradients is clipped to max_grad_norm; when it is not finite nothing is
+ * updated. Taps "grad_norm" and "update_ok". */
 LT_API lt_status lt_optimizer_apply(lt_optimizer *optimizer, lt_graph *graph);
 
 /* ---- The nodes they are made of ---- */
