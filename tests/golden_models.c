@@ -200,7 +200,7 @@ static void judge_start(task *t)
             lt_param *param = lt_params_at(t->params, i);
             gd_near(sqrt(square_sum(lt_result(plan, 2 + i), lt_param_count(param))),
                     gd_number(json_object_get(run, "gradient_norms"), lt_param_name(param)), ts_tolerance(1e-12, 1e-5),
-                    lt_param_name(param));
+                    "%s", lt_param_name(param));
         }
     }
     lt_plan_free(plan);
