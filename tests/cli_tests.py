@@ -329,6 +329,10 @@ def test_machine(t):
 
 
 def test_demo(t):
+    if "ref products" in t.run("doctor")[1]:  # the demo's model takes minutes on plain products
+        t.skipped += 1
+        print("skipped: the demo (plain products)")
+        return
     code, out, err = t.run("demo", "--steps", "4", "--out", "demo", "--qat", "q8_0")
     t.check("demo: exit 0", code == 0, err)
     for row in ("float, the start", "float, trained on", "rounded afterwards", "trained on the grid"):
