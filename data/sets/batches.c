@@ -14,10 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNIT = 16 }; /* rows that stay together; four units are sorted at a time */
+enum {
+    UNIT = 16,       /* rows that stay together; four units are sorted at a time */
+    LENGTH_STEP = 32 /* lengths within it count as equal: they are padded to the same */
+};
 
 typedef struct row_length {
-    int64_t row, length;
+    int64_t row, length, place; /* place: in the permutation. Rows of like length stay in its order */
 } row_length;
 
 struct lt_batches {
@@ -77,8 +80,9 @@ void lt_batches_free(lt_batches *b)
 static int by_length(const void *a, const void *b)
 {
     const row_length *x = a, *y = b;
-    if (x->length != y->length) return x->length < y->length ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
+    int64_t a_step = x->length / LENGTH_STEP, b_step = y->length / LENGTH_STEP;
+    if (a_step != b_step) return a_step < b_step ? -1 : 1;
+    return x->place < y->place ? -1 : x->place > y->place;
 }
 
 /* Sorts order[] within chunks, then permutes it in units of whole batches, 16 rows or more; a short unit stays last.
@@ -89,6 +93,7 @@ static void group_by_length(lt_batches *b)
     int64_t chunk = 4 * unit;
     for (int64_t i = 0; i < b->rows; i++) {
         b->sorted[i].row = b->order[i];
+        b->sorted[i].place = i;
         lt_dataset_row(b->text, b->order[i], &b->sorted[i].length);
     }
     for (int64_t i = 0; i < b->rows; i += chunk)
