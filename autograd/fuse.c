@@ -1,6 +1,7 @@
 /* fuse.c - selecting and rewriting nodes before they are ordered: dead code, common subexpressions, fusion.
  *
- * Lazy clones are never merged with their original: they exist to be computed a second time. */
+ * Lazy clones are never merged with their original: they exist to be computed a second time. They are fused as their
+ * original is, so that the second time gives the same bits. */
 #include "autograd/compile.h"
 
 #include <string.h>
@@ -122,7 +123,7 @@ static const lti_node *fusible(const lti_compiler *c, const lti_node *sum, int k
 {
     lti_ref r = sum->in[k];
     const lti_node *n = &c->node[r.node];
-    if (!n->op->accumulate || r.output || n->flags & LTI_NODE_LAZY || n->n_in >= LTI_MAX_IN) return NULL;
+    if (!n->op->accumulate || r.output || n->flags != sum->flags || n->n_in >= LTI_MAX_IN) return NULL;
     if (c->readers[c->slot[r.node]] != 1 || overwritten_between(c, r.node, (uint32_t)(sum - c->node))) return NULL;
     const lti_value *other = &c->node[sum->in[1 - k].node].out[sum->in[1 - k].output];
     return lti_value_same(&n->out[0], other) && lti_value_same(&n->out[0], &sum->out[0]) ? n : NULL;
@@ -149,7 +150,7 @@ static lt_status fuse_sum(lti_compiler *c, lti_node *sum)
 
 static bool is_sum(const lti_node *n)
 {
-    return n->n_in == 2 && strcmp(n->op->name, "add") == 0 && !(n->flags & LTI_NODE_LAZY);
+    return n->n_in == 2 && strcmp(n->op->name, "add") == 0;
 }
 
 lt_status lti_select(lti_compiler *c)

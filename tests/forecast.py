@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 CONFIGS = [
-    ("tiny, clipped", ["--init", "llama:layers=2,dim=64,hidden=160,heads=4"], ["--batch-size", "4"]),
+    ("clipped", ["--init", "llama:layers=3,dim=128,hidden=352,heads=4"], ["--batch-size", "16"]),
     ("fused updates", ["--init", "llama:layers=2,dim=128,hidden=256,heads=4"],
      ["--batch-size", "16", "--max-grad-norm", "0"]),
     ("accumulation", ["--init", "llama:layers=4,dim=128,hidden=352,heads=8,kv_heads=4"],
