@@ -1,7 +1,7 @@
 /* data.h - what a model learns from: tokenizers, data sets, batches.
  *
  * A text is split into documents, each document encoded alone and cut into windows that become rows. Batches are
- * drawn by a permutation that depends on (seed, epoch) alone, so the cursor (epoch, index) is the whole state.
+ * drawn in an order that depends on (seed, epoch, batch size) alone, so the cursor (epoch, index) is the whole state.
  *
  *     lt_tokenizer *tok; lt_dataset *set; lt_batches *batches; lt_batch batch;
  *     lt_dataset_options o; lt_dataset_options_init(&o); o.max_seq_length = 256;
