@@ -1,7 +1,7 @@
 /* order.c - a sequence for the live nodes.
  *
- * Index order is a valid order of the values; three things bend it. A node with side effects waits for every earlier
- * reader of what it writes, and then runs at once (an update right after its gradient frees the gradient). A lazy clone
+ * Index order is a valid order of the values; three things bend it. A node with side effects waits for every
+ * reader of the old value, and then runs at once (an update right after its gradient frees the gradient). A lazy clone
  * runs when its first reader is placed, an eager one as soon as its input is there. A node recorded `after` a writer
  * waits for it. */
 #include "autograd/compile.h"

@@ -61,12 +61,6 @@ static void run_scale(const lti_kernels *k, const point *p, result *o)
     o->in_place = true;
 }
 
-static void run_axpy(const lti_kernels *k, const point *p, result *o)
-{
-    copy_in(p, o->y[0], 1);
-    k->axpy(p->n, (R)-0.3, p->x[0], o->y[0]);
-}
-
 #define UNARY(name, relative, absolute)                                                                                \
     static void run_##name(const lti_kernels *k, const point *p, result *o)                                            \
     {                                                                                                                  \

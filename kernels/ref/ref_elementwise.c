@@ -29,11 +29,6 @@ void lti_k_scale_ref(int64_t n, R c, const R *x, R *y)
     for (int64_t i = 0; i < n; i++) y[i] = c * x[i];
 }
 
-void lti_k_axpy_ref(int64_t n, R c, const R *x, R *y)
-{
-    for (int64_t i = 0; i < n; i++) y[i] += c * x[i];
-}
-
 void lti_k_exp_ref(int64_t n, const R *x, R *y)
 {
     for (int64_t i = 0; i < n; i++) y[i] = (R)exp((double)x[i]);

@@ -23,11 +23,6 @@ void LTI_FN(scale)(int64_t n, R c, const R *x, R *y)
     LTI_EACH (i, left, n) { v_put(y + i, v_mul(v_set(c), v_get(x + i, left)), left); }
 }
 
-void LTI_FN(axpy)(int64_t n, R c, const R *x, R *y)
-{
-    LTI_EACH (i, left, n) { v_put(y + i, v_add(v_get(y + i, left), v_mul(v_set(c), v_get(x + i, left))), left); }
-}
-
 VI vf f_exp(vf x)
 {
     return v_exp(x);

@@ -6,7 +6,7 @@
 
 void LTI_PASTE(lti_kernels_fill, _, LTI_ISA)(lti_kernels *table)
 {
-    USE(add), USE(sub), USE(mul), USE(div), USE(scale), USE(axpy);
+    USE(add), USE(sub), USE(mul), USE(div), USE(scale);
     USE(exp), USE(sqrt), USE(relu), USE(sigmoid), USE(tanh), USE(silu), USE(gelu), USE(gelu_tanh);
     USE(relu_grad), USE(sigmoid_grad), USE(tanh_grad), USE(silu_grad), USE(gelu_grad), USE(gelu_tanh_grad);
     USE(swiglu), USE(swiglu_grad);
