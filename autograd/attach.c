@@ -53,11 +53,22 @@ static lt_t transformed(const lt_site *site, int i, lt_t w)
     return value;
 }
 
+static bool has_weight_hook(const lt_site *site)
+{
+    const lt_graph *g = site->graph;
+    for (int i = 0; i < g->n_attachments; i++)
+        if (g->attachments[i].weight && meant(&g->attachments[i], site, lt_param_name(site->param))) return true;
+    return false;
+}
+
+/* Matrices of 16-bit floats are used in place, by the products and look-ups that read them; a hook, or a norm, gets
+ * them as f32. */
 lt_t lt_site_weight(const lt_site *site)
 {
     lt_graph *g = site->graph;
     lt_t w = lt_param_value(g, site->param);
-    if (lt_type(w) == LT_BF16 || lt_type(w) == LT_F16) w = lt_cast(w, LT_F32);
+    bool half = lt_type(w) == LT_BF16 || lt_type(w) == LT_F16;
+    if (half && (lt_rank(w) != 2 || has_weight_hook(site))) w = lt_cast(w, LT_F32);
     for (int i = 0; i < g->n_attachments && !lt_is_nil(w); i++)
         if (g->attachments[i].weight && meant(&g->attachments[i], site, lt_param_name(site->param)))
             w = transformed(site, i, w);

@@ -25,6 +25,10 @@ void lti_free(lt_ctx *ctx, void *memory); /* NULL is fine */
 /* Bytes of `count` elements of a type; false when it overflows or count is no multiple of the block. */
 bool lti_dtype_size(lt_dtype type, int64_t count, size_t *bytes);
 
+/* A type's number in GGUF files, -1 for none; and back, false for a number lathe does not know. */
+int lti_dtype_gguf(lt_dtype type);
+bool lti_dtype_of_gguf(uint32_t number, lt_dtype *type);
+
 /* Leaves the enclosing function with the status when `call` fails. */
 #define LTI_TRY(call)                                                                                                  \
     do {                                                                                                               \

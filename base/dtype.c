@@ -7,14 +7,11 @@ static const struct {
     const char *name;
     int64_t block;
     size_t bytes;
+    int gguf;
 } types[LT_DTYPE_COUNT] = {
-    [LT_F32] = {"f32", 1, sizeof(lt_real)},
-    [LT_BF16] = {"bf16", 1, 2},
-    [LT_F16] = {"f16", 1, 2},
-    [LT_I8] = {"i8", 1, 1},
-    [LT_I32] = {"i32", 1, 4},
-    [LT_Q4_0] = {"q4_0", 32, 18},
-    [LT_Q8_0] = {"q8_0", 32, 34},
+#define LTI_DTYPE(type, name, block, bytes, gguf) [type] = {name, block, bytes, gguf},
+#include "base/dtypes.def"
+#undef LTI_DTYPE
 };
 
 static bool known(lt_dtype type)
@@ -56,6 +53,21 @@ bool lti_dtype_size(lt_dtype type, int64_t count, size_t *bytes)
 {
     if (!known(type) || count < 0 || count % types[type].block) return false;
     return !__builtin_mul_overflow((uint64_t)(count / types[type].block), types[type].bytes, bytes);
+}
+
+int lti_dtype_gguf(lt_dtype type)
+{
+    return known(type) ? types[type].gguf : -1;
+}
+
+bool lti_dtype_of_gguf(uint32_t number, lt_dtype *type)
+{
+    for (int i = 0; i < LT_DTYPE_COUNT; i++)
+        if (types[i].gguf >= 0 && (uint32_t)types[i].gguf == number) {
+            *type = (lt_dtype)i;
+            return true;
+        }
+    return false;
 }
 
 const char *lt_status_name(lt_status status)

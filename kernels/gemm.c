@@ -1,17 +1,19 @@
 /* gemm.c - cuts a product into tiles over m and n and runs them as tasks, behind gemm.h.
  *
- * Tile sizes follow from the sizes of the product alone. k is never shared out between tasks; a lattice b is taken in
- * chunks of k one after the other, so that the dequantized panel stays in the cache. At most 4 sizes of tile exist
- * (interior, right, bottom, corner), for a lattice also first, middle and last chunk: a provider's kernel is made for
- * each that occurs.
+ * Tile sizes follow from the sizes of the product alone. k is never shared out between tasks; a b that is decoded (a
+ * lattice, bf16, f16) is taken in chunks of k one after the other, so that its panel stays in the cache. At most 4
+ * sizes of tile exist (interior, right, bottom, corner), for a decoded b also first, middle and last chunk: a
+ * provider's kernel is made for each that occurs. A product of few rows with a transposed b needs none of this
+ * (few_rows.c).
  *
  * Scratch and provider state come in slots, as many as there were threads at creation. A task takes a free slot and
  * gives it back, so a number of threads raised later costs waiting, not correctness; a `serial` product may run in
  * several tasks at once, each with a scratch of its own. */
 #include "kernels/gemm.h"
 #include "base/par.h"
+#include "kernels/few_rows.h"
 #include "kernels/gemm_backend.h"
-#include "kernels/kernels.h"
+#include "kernels/lattice/lattice.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -20,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LATTICE_K 2048 /* elements of k dequantized at a time; a multiple of every block */
+#define DECODED_K 2048 /* elements of k decoded at a time; a multiple of every block */
 
 /* Index of a kernel: is the tile at the lower edge, the right edge, the last chunk, and does it add to c. */
 enum { BOTTOM = 1, RIGHT = 2, LAST = 4, ADD = 8, KERNELS = 16 };
@@ -31,7 +33,8 @@ struct lti_gemm {
     const lti_gemm_backend *backend;
     void *kernel[KERNELS];
     int64_t tile_m, tile_n, tile_k, tiles_m, tiles_n, tiles_k;
-    size_t panel, slot_bytes; /* of a slot: the dequantized panel, then the provider's scratch */
+    bool few_rows;
+    size_t panel, slot_bytes; /* of a slot: the decoded panel, then the provider's scratch */
     int slots;
     atomic_int *busy; /* [slots] */
 };
@@ -113,9 +116,10 @@ uint64_t lti_gemm_mallocs(void)
     return atomic_load(&provider_mallocs);
 }
 
-static bool lattice(const lti_gemm_shape *s)
+/* Whether b is stored in a type that is decoded on the way. */
+static bool decoded(const lti_gemm_shape *s)
 {
-    return lt_dtype_is_lattice(s->b_type);
+    return s->b_type != LT_F32;
 }
 
 /* Elements along which the blocks of b lie: they must be whole blocks in each row. */
@@ -133,9 +137,10 @@ static lt_status check(lt_ctx *ctx, const lti_gemm_shape *s)
     if (s->lda < (s->ta ? s->m : s->k) || s->ldb < (s->tb ? s->k : s->n) || s->ldc < s->n)
         return lti_fail(ctx, LT_EINVAL, "gemm: row strides lda=%lld ldb=%lld ldc=%lld are shorter than their rows",
                         (long long)s->lda, (long long)s->ldb, (long long)s->ldc);
-    if (s->b_type != LT_F32 && s->b_type != LT_Q4_0 && s->b_type != LT_Q8_0)
-        return lti_fail(ctx, LT_EINVAL, "gemm: the second operand is %s; f32, q4_0 and q8_0 can be multiplied", type);
-    if (!lattice(s)) return LT_OK;
+    if (!lti_can_dequantize(s->b_type))
+        return lti_fail(ctx, LT_EINVAL,
+                        "gemm: the second operand is %s; f32, bf16, f16 and block lattices are possible", type);
+    if (!decoded(s)) return LT_OK;
     if (blocked_axis(s) % lt_dtype_block(s->b_type))
         return lti_fail(ctx, LT_EINVAL, "gemm: rows of %lld elements are no whole %s blocks of %lld; keep it in f32",
                         (long long)blocked_axis(s), type, (long long)lt_dtype_block(s->b_type));
@@ -157,10 +162,16 @@ static int64_t even_tile(int64_t size, int64_t wanted, int64_t multiple)
     return tile < size ? tile : size;
 }
 
+/* Where tiles of n may end: whole blocks when they lie along n. */
+static int64_t multiple_n(const lti_gemm_shape *s)
+{
+    return !s->tb && lt_dtype_block(s->b_type) > 32 ? lt_dtype_block(s->b_type) : 32;
+}
+
 static void cut(lti_gemm *g, int64_t wanted_m, int64_t wanted_n)
 {
     g->tile_m = even_tile(g->shape.m, wanted_m, 16);
-    g->tile_n = even_tile(g->shape.n, wanted_n, 32);
+    g->tile_n = even_tile(g->shape.n, wanted_n, multiple_n(&g->shape));
     g->tiles_m = tiles_of(g->shape.m, g->tile_m);
     g->tiles_n = tiles_of(g->shape.n, g->tile_n);
 }
@@ -171,17 +182,18 @@ static void cut(lti_gemm *g, int64_t wanted_m, int64_t wanted_n)
 static void choose_tiles(lti_gemm *g)
 {
     const lti_gemm_shape *s = &g->shape;
-    g->tile_k = lattice(s) && s->k > LATTICE_K ? LATTICE_K : s->k;
+    g->tile_k = decoded(s) && s->k > DECODED_K ? DECODED_K : s->k;
     g->tiles_k = tiles_of(s->k, g->tile_k);
     if (s->serial) {
-        cut(g, s->m > 0 ? s->m : 1, lattice(s) || s->n == 0 ? 256 : s->n);
+        cut(g, s->m > 0 ? s->m : 1, decoded(s) || s->n == 0 ? 256 : s->n);
         return;
     }
-    cut(g, lattice(s) ? 1024 : 256, 256);
-    if (g->tiles_m * g->tiles_n > 64) cut(g, lattice(s) ? 1024 : 512, 512);
+    cut(g, decoded(s) ? 1024 : 256, 256);
+    if (g->tiles_m * g->tiles_n > 64) cut(g, decoded(s) ? 1024 : 512, 512);
+    const int64_t least_n = multiple_n(s) > 64 ? multiple_n(s) : 64;
     const double k = (double)s->k * 2, many = 32e6, few = 4e6; /* floating-point operations of a tile */
     while (g->tiles_m * g->tiles_n < 8 && (double)g->tile_m * (double)g->tile_n * k > many) {
-        bool split_n = g->tile_n > 64 && (lattice(s) || g->tile_n > g->tile_m || g->tile_m <= 32);
+        bool split_n = g->tile_n > least_n && (decoded(s) || g->tile_n > g->tile_m || g->tile_m <= 32);
         if (!split_n && g->tile_m <= 32) break;
         cut(g, split_n ? g->tile_m : g->tile_m / 2, split_n ? g->tile_n / 2 : g->tile_n);
     }
@@ -202,7 +214,7 @@ static int tile_at(const lti_gemm *g, int64_t m0, int64_t n0, int64_t k0, lti_ge
     t->n = at_most(s->n, n0, g->tile_n);
     t->k = at_most(s->k, k0, g->tile_k);
     t->lda = s->lda;
-    t->ldb = !lattice(s) ? s->ldb : s->tb ? t->k : t->n;
+    t->ldb = !decoded(s) ? s->ldb : s->tb ? t->k : t->n;
     t->ldc = s->ldc;
     t->ta = s->ta;
     t->tb = s->tb;
@@ -226,7 +238,7 @@ static lt_status create_kernels(lt_ctx *ctx, lti_gemm *g)
         size_t bytes = g->backend->scratch(g->kernel[index]);
         if (bytes > scratch) scratch = bytes;
     }
-    if (lattice(&g->shape)) g->panel = (size_t)(g->tile_n * g->tile_k) * sizeof(lt_real);
+    if (decoded(&g->shape)) g->panel = (size_t)(g->tile_n * g->tile_k) * sizeof(lt_real);
     g->panel = (g->panel + 63) / 64 * 64;
     g->slot_bytes = g->panel + (scratch + 63) / 64 * 64;
     return LT_OK;
@@ -248,8 +260,9 @@ lt_status lti_gemm_create(lt_ctx *ctx, const lti_gemm_shape *shape, lti_gemm **g
     g->slots = lt_threads();
     g->busy = lti_alloc_array(ctx, (size_t)g->slots, sizeof *g->busy);
     lt_status status = g->busy ? LT_OK : LT_ENOMEM;
-    choose_tiles(g);
-    if (status == LT_OK && s.m && s.n && s.k) status = create_kernels(ctx, g);
+    g->few_rows = lti_few_rows(&s);
+    if (!g->few_rows) choose_tiles(g);
+    if (status == LT_OK && s.m && s.n && s.k && !g->few_rows) status = create_kernels(ctx, g);
     if (status != LT_OK) {
         lti_gemm_free(ctx, g);
         return status;
@@ -280,18 +293,17 @@ static int take_slot(const lti_gemm *g, int hint)
     }
 }
 
-/* Rows n0 .. and elements k0 .. of the lattice b as a dense panel: [n, k] when b is transposed, else [k, n]. */
-static void dequantize(const lti_gemm *g, const void *b, const lti_gemm_tile *t, int64_t n0, int64_t k0, lt_real *panel)
+/* Rows n0 .. and elements k0 .. of the stored b as a dense panel: [n, k] when b is transposed, else [k, n]. */
+static void decode(const lti_gemm *g, const void *b, const lti_gemm_tile *t, int64_t n0, int64_t k0, lt_real *panel)
 {
     const lti_gemm_shape *s = &g->shape;
-    const lti_kernels *k = lti_k();
     size_t bytes = lt_dtype_bytes(s->b_type);
     int64_t rows = t->tb ? t->n : t->k, length = t->tb ? t->k : t->n;
     int64_t row0 = t->tb ? n0 : k0, from = t->tb ? k0 : n0;
     for (int64_t i = 0; i < rows; i++) {
         int64_t block = ((row0 + i) * s->ldb + from) / lt_dtype_block(s->b_type);
         const char *blocks = (const char *)b + (size_t)block * bytes;
-        (s->b_type == LT_Q4_0 ? k->dequantize_q4_0 : k->dequantize_q8_0)(length, blocks, panel + i * length);
+        lti_dequantize(s->b_type, length, blocks, panel + i * length);
     }
 }
 
@@ -306,8 +318,8 @@ static lt_status run_tile(const run_state *r, int64_t m0, int64_t n0, int slot)
         int index = tile_at(g, m0, n0, k0, &t);
         const lt_real *a = r->a + (s->ta ? k0 * s->lda + m0 : m0 * s->lda + k0);
         const lt_real *b = (const lt_real *)(void *)scratch;
-        if (lattice(s))
-            dequantize(g, r->b, &t, n0, k0, (lt_real *)(void *)scratch);
+        if (decoded(s))
+            decode(g, r->b, &t, n0, k0, (lt_real *)(void *)scratch);
         else
             b = (const lt_real *)r->b + (s->tb ? n0 * s->ldb : n0);
         lt_real *c = r->c + m0 * s->ldc + n0;
@@ -341,6 +353,10 @@ lt_status lti_gemm_run(const lti_gemm *gemm, const lt_real *a, const void *b, lt
     if (!s->m || !s->n) return LT_OK;
     if (!s->k) { /* an empty sum */
         for (int64_t i = 0; i < s->m && !s->accumulate; i++) memset(c + i * s->ldc, 0, (size_t)s->n * sizeof *c);
+        return LT_OK;
+    }
+    if (gemm->few_rows) {
+        lti_few_rows_run(s, a, b, c);
         return LT_OK;
     }
     run_state r = {.gemm = gemm, .a = a, .b = b, .c = c, .scratch = scratch};

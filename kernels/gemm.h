@@ -2,8 +2,9 @@
  *
  *     c[m, n] (+)= op(a)[m, k] op(b)[k, n]      row-major; op transposes when ta / tb is set
  *
- * b may be a block lattice: then tb says how it lies: tb = 1: b is [n, k] with blocks along k (a linear layer's weight,
- * forward); tb = 0: b is [k, n] with blocks along n (the same weight in dX = dY W). It is dequantized tile by tile.
+ * b may be of any block lattice, bf16 or f16, at any address: it is decoded tile by tile. For a lattice tb says how it
+ * lies: tb = 1: b is [n, k] with blocks along k (a linear layer's weight, forward); tb = 0: b is [k, n] with blocks
+ * along n (the same weight in dX = dY W).
  *
  * A product is described once (create), states its scratch, and runs many times without allocating. It is cut into
  * tiles over m and n by its sizes, never over k and never by the number of threads, and providers run single-threaded
@@ -18,8 +19,8 @@ typedef struct lti_gemm_shape {
     bool ta, tb;
     bool accumulate;       /* c += instead of c = */
     bool serial;           /* run on the calling thread alone: for use inside a task (batched small products) */
-    lt_dtype b_type;       /* LT_F32, LT_Q4_0 or LT_Q8_0 */
-    int64_t lda, ldb, ldc; /* row strides in elements; 0: packed. Lattice b must be packed */
+    lt_dtype b_type;       /* LT_F32, LT_BF16, LT_F16 or a block lattice */
+    int64_t lda, ldb, ldc; /* row strides in elements; 0: packed. b of another type than f32 must be packed */
 } lti_gemm_shape;
 
 typedef struct lti_gemm lti_gemm;

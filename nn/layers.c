@@ -20,12 +20,15 @@ static lt_site open_site(lt_t x, const char *name, lt_site_kind kind, const char
     return site;
 }
 
-/* The layer's own parameter `suffix`, or nil when it has none. */
+/* The layer's own parameter `suffix` as f32, or nil when it has none. */
 static lt_t own(const lt_site *site, const char *suffix)
 {
     const char *name = lt_scoped(site->graph, suffix);
     lt_param *param = name ? lt_params_find(lt_graph_params(site->graph), name) : NULL;
-    return param ? lt_param_value(site->graph, param) : lt_nil(site->graph);
+    if (!param) return lt_nil(site->graph);
+    lt_dtype type = lt_param_type(param);
+    lt_t value = lt_param_value(site->graph, param);
+    return type == LT_BF16 || type == LT_F16 ? lt_cast(value, LT_F32) : value;
 }
 
 static lt_t product(const lt_site *site, lt_t x)
@@ -97,13 +100,27 @@ lt_t lt_nn_embedding(lt_t index, const char *name)
     return y;
 }
 
-lt_t lt_nn_rms_norm(lt_t x, const char *name, double eps)
+static lt_t rms_norm(lt_t x, const char *name, double eps, double offset)
 {
     if (!x.graph || lt_graph_status(x.graph) != LT_OK) return x;
     lt_site site = open_site(x, name, LT_SITE_NORM, NULL);
-    lt_t y = site.param ? lt_rms_norm(x, lt_site_weight(&site), eps) : lt_nil(x.graph);
+    lt_t y = lt_nil(x.graph);
+    if (site.param) {
+        lt_t gain = lt_site_weight(&site); /* [C] */
+        y = lt_rms_norm(x, offset == 0 ? gain : lt_shift(gain, offset), eps);
+    }
     lt_scope_end(x.graph);
     return y;
+}
+
+lt_t lt_nn_rms_norm(lt_t x, const char *name, double eps)
+{
+    return rms_norm(x, name, eps, 0);
+}
+
+lt_t lt_nn_rms_norm_plus_one(lt_t x, const char *name, double eps)
+{
+    return rms_norm(x, name, eps, 1);
 }
 
 lt_t lt_nn_layer_norm(lt_t x, const char *name, double eps)

@@ -52,39 +52,60 @@ TS_FORMULA(softmax)
     for (int64_t i = 0; i < y->count; i++) y->v[i] = exp(y->v[i]);
 }
 
+static const float stretch[] = {1, 2.5f, 8};
+const lt_rope_scaling ts_rope_scaling = {.factor = 4,
+                                         .low_freq_factor = 1,
+                                         .high_freq_factor = 4,
+                                         .beta_fast = 6,
+                                         .beta_slow = 0.5,
+                                         .attention_factor = 1.25,
+                                         .original_context = 64,
+                                         .factors = stretch};
+
+/* Where yarn's ramp begins or ends: the dimension whose pair turns so many times. */
+static double ramp_end(double turns, double theta, int64_t D)
+{
+    return (double)D / 2 * log(64 / (turns * 2 * acos(-1))) / log(theta);
+}
+
+static double frequency(int64_t kind, double theta, int64_t i, int64_t D)
+{
+    double f = pow(theta, -2.0 * (double)i / (double)D), wave = 2 * acos(-1) / f;
+    double from = fmax(0, floor(ramp_end(6, theta, D))), to = fmin((double)D - 1, ceil(ramp_end(0.5, theta, D)));
+    double ramp = fmax(0, fmin(1, ((double)i - from) / (to - from))), smooth = (64 / wave - 1) / (4 - 1);
+    if (kind == LT_ROPE_LINEAR) return f / 4;
+    if (kind == LT_ROPE_FACTORS) return f / (double)stretch[i];
+    if (kind == LT_ROPE_YARN) return f / 4 * ramp + f * (1 - ramp);
+    if (kind == LT_ROPE_LLAMA3 && wave > 64.0 / 1) return f / 4;
+    if (kind == LT_ROPE_LLAMA3 && wave >= 64.0 / 4) return (1 - smooth) * f / 4 + smooth * f;
+    return f;
+}
+
 TS_FORMULA(rope)
 {
     ts_make(y, x->rank, x->dim);
     int64_t T = x->dim[1], H = x->dim[2], D = x->dim[3];
-    double first = c->n > 1 ? x[1].v[0] : 0;
+    double first = c->n > 1 ? x[1].v[0] : 0, size = c->arg[0] == LT_ROPE_YARN ? 1.25 : 1;
     for (int64_t r = 0; r < x->count / D; r++) {
         double position = first + (double)(r / H % T);
         for (int64_t i = 0; i < D / 2; i++) {
-            double angle = position * pow(c->number, -2.0 * (double)i / (double)D);
+            double angle = position * frequency(c->arg[0], c->number, i, D);
             int64_t a = r * D + (c->flags & 1 ? 2 * i : i), b = c->flags & 1 ? a + 1 : a + D / 2;
-            y->v[a] = x->v[a] * cos(angle) - x->v[b] * sin(angle);
-            y->v[b] = x->v[a] * sin(angle) + x->v[b] * cos(angle);
+            y->v[a] = size * (x->v[a] * cos(angle) - x->v[b] * sin(angle));
+            y->v[b] = size * (x->v[a] * sin(angle) + x->v[b] * cos(angle));
         }
     }
 }
 
-/* One query row: o[D] = sum over the visible keys of softmax(scale <q, k_j>) v_j. */
-static void attend(const double *q, const double *k, const double *v, int64_t keys, int64_t stride, int64_t D,
-                   double scale, double *o)
+/* Whether query t of batch row b sees key j. */
+static bool sees(const ts_case *c, const ts_tensor *x, int64_t b, int64_t t, int64_t j)
 {
-    double top = -INFINITY, sum = 0;
-    for (int64_t j = 0; j < keys; j++) {
-        double s = 0;
-        for (int64_t i = 0; i < D; i++) s += scale * q[i] * k[j * stride + i];
-        top = fmax(top, s);
-    }
-    for (int64_t j = 0; j < keys; j++) {
-        double s = 0;
-        for (int64_t i = 0; i < D; i++) s += scale * q[i] * k[j * stride + i];
-        sum += exp(s - top);
-        for (int64_t i = 0; i < D; i++) o[i] += exp(s - top) * v[j * stride + i];
-    }
-    for (int64_t i = 0; i < D; i++) o[i] /= sum;
+    bool spans = c->flags & 2;
+    int64_t T = x->dim[1], position = c->n - spans > 3 ? (int64_t)x[3].v[0] + t : x[1].dim[1] - T + t;
+    if (c->flags & 1 && j > position) return false;
+    if (c->arg[0] > 0 && j <= position - c->arg[0]) return false;
+    const double *span = spans ? x[c->n - 1].v + (b * T + t) * 2 : NULL;
+    return !spans || ((double)j >= span[0] && (double)j < span[1]);
 }
 
 TS_FORMULA(attention)
@@ -92,12 +113,18 @@ TS_FORMULA(attention)
     ts_make(y, x->rank, x->dim);
     int64_t T = x->dim[1], H = x->dim[2], D = x->dim[3], S = x[1].dim[1], G = x[1].dim[2];
     double scale = c->number != 0 ? c->number : 1 / sqrt((double)D);
-    int64_t first = c->n > 3 ? (int64_t)x[3].v[0] : S - T;
     for (int64_t r = 0; r < x->count / D; r++) {
         int64_t b = r / (T * H), t = r / H % T, g = r % H / (H / G);
-        int64_t keys = c->flags & 1 ? first + t + 1 : S;
-        const double *k = x[1].v + (b * S * G + g) * D, *v = x[2].v + (b * S * G + g) * D;
-        attend(x->v + r * D, k, v, keys < S ? keys : S, G * D, D, scale, y->v + r * D);
+        const double *q = x->v + r * D, *k = x[1].v + (b * S * G + g) * D, *v = x[2].v + (b * S * G + g) * D;
+        double sum = 0; /* numbers are small: no maximum need be taken off */
+        for (int64_t j = 0; j < S; j++) {
+            double s = 0;
+            for (int64_t i = 0; i < D; i++) s += scale * q[i] * k[j * G * D + i];
+            double p = sees(c, x, b, t, j) ? exp(s) : 0;
+            sum += p;
+            for (int64_t i = 0; i < D; i++) y->v[r * D + i] += p * v[j * G * D + i];
+        }
+        for (int64_t i = 0; i < D && sum > 0; i++) y->v[r * D + i] /= sum;
     }
 }
 

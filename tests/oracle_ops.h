@@ -44,8 +44,11 @@ TS_FORMULA(rms_norm);       /* eps: c->number */
 TS_FORMULA(layer_norm);
 TS_FORMULA(softmax);
 TS_FORMULA(log_softmax);
-TS_FORMULA(rope);          /* theta: number; flags 1: interleaved; x[1], if any: first */
-TS_FORMULA(attention);     /* scale: number, 0: 1/sqrt(D); flags 1: causal; x[3], if any: first */
+/* theta: number; flags 1: interleaved; x[1], if any: first; arg[0]: kind of ts_rope_scaling */
+TS_FORMULA(rope);
+extern const lt_rope_scaling ts_rope_scaling;
+/* scale: number, 0: 1/sqrt(D); flags 1: causal; arg[0]: window; x[3], if any: first; flags 2: the last x is spans */
+TS_FORMULA(attention);
 TS_FORMULA(dropout);       /* p: number; words of `ts_dropout_rng` */
 TS_FORMULA(cross_entropy); /* z, target, norm if any */
 TS_FORMULA(mse);

@@ -1,8 +1,11 @@
-/* test_gemm.c - every GEMM provider against a naive double loop: transposes, accumulation, strides, lattice operands,
- * odd sizes; 1 against 2 threads bit by bit; errors and failing allocations. */
+/* test_gemm.c - every GEMM provider against a naive double loop: transposes, accumulation, strides, operands of every
+ * stored type at odd addresses, few rows and many, odd sizes; 1 against 2 threads bit by bit; a row of a few against
+ * the same row alone; errors and failing allocations. */
+#include "base/half.h"
 #include "base/par.h"
 #include "kernels/gemm.h"
-#include "kernels/kernels.h"
+#include "kernels/lattice/lattice.h"
+#include "tests/lattice_blocks.h"
 #include "tests/testing.h"
 
 #include <math.h>
@@ -35,25 +38,64 @@ static const lti_gemm_shape shapes[] = {
     {.m = 50, .n = 96, .k = 31, .b_type = LT_Q4_0},
     {.m = 50, .n = 300, .k = 96, .tb = true, .b_type = LT_Q8_0, .accumulate = true},
     {.m = 33, .n = 320, .k = 40, .b_type = LT_Q8_0, .serial = true},
-    {.m = 8, .n = 32, .k = 4500, .b_type = LT_Q8_0},                                     /* chunks of k */
-    {.m = 8, .n = 9, .k = 2048 + 64, .tb = true, .b_type = LT_Q4_0, .accumulate = true}, /* and a short last one */
+    {.m = 8, .n = 32, .k = 4500, .b_type = LT_Q8_0},                                      /* chunks of k */
+    {.m = 18, .n = 9, .k = 2048 + 64, .tb = true, .b_type = LT_Q4_0, .accumulate = true}, /* and a short last one */
+    {.m = 7, .n = 300, .k = 330, .tb = true, .lda = 333, .ldb = 340, .ldc = 301, .accumulate = true}, /* few rows */
 };
+
+/* What every stored type goes through: panels of rows and of columns, more than one tile along the blocks, chunks of k;
+ * n and k are multiples of 256 where blocks lie. */
+static const lti_gemm_shape stored_shapes[] = {
+    {.m = 11, .n = 70, .k = 512, .tb = true},
+    {.m = 17, .n = 37, .k = 2304, .tb = true, .accumulate = true},
+    {.m = 3, .n = 512, .k = 45},
+    {.m = 40, .n = 1280, .k = 33, .accumulate = true},
+    {.m = 20, .n = 768, .k = 20, .ta = true},
+    {.m = 33, .n = 768, .k = 40, .serial = true},
+    {.m = 2, .n = 768, .k = 2100},
+    {.m = 9, .n = 130, .k = 256, .ta = true, .tb = true},
+};
+
+static const lt_dtype float_types[] = {LT_F32, LT_BF16, LT_F16};
 
 /* What a product reads and writes, with room for strides. */
 typedef struct operands {
     int64_t rows_a, rows_b, lda, ldb, ldc;
     lt_real *a, *b, *c, *start;
-    void *blocks;
-    double *want;
+    char *store;
+    const void *stored; /* b in its type: inside of `store`, at an odd address when it is not f32 */
+    double *want;       /* once judged */
+    bool judged;
     int64_t size_c;
 } operands;
 
-static lt_real *normals(const char *name, int64_t n)
+/* Normal numbers from a pool: making them takes longer than multiplying them. */
+static lt_real *normals(int64_t first, int64_t n)
 {
+    enum { POOL = 65537 };
+    static lt_real pool[POOL];
     lt_real *x = calloc((size_t)n + 1, sizeof *x);
     if (!x) abort();
-    ts_fill_normal(name, n, 1, x);
+    if (pool[0] == 0) ts_fill_normal("gemm", POOL, 1, pool);
+    for (int64_t i = 0; i < n; i++) x[i] = pool[(first + i) % POOL];
     return x;
+}
+
+/* b as it is stored; then o->b becomes what that decodes to. */
+static void store_b(const lti_gemm_shape *s, operands *o)
+{
+    int64_t n = o->rows_b * o->ldb;
+    o->stored = o->b;
+    if (s->b_type == LT_F32) return;
+    o->stored = o->store + 1;
+    for (int t = 0; t < TS_LATTICES; t++)
+        if (ts_lattices[t].type == s->b_type)
+            ts_make_moderate_blocks(t, n / lt_dtype_block(s->b_type), (uint8_t *)o->store + 1);
+    for (int64_t i = 0; i < n && !lt_dtype_is_lattice(s->b_type); i++) {
+        uint16_t half = s->b_type == LT_BF16 ? lti_f32_to_bf16((float)o->b[i]) : lti_f32_to_f16((float)o->b[i]);
+        memcpy(o->store + 1 + 2 * i, &half, sizeof half);
+    }
+    lti_dequantize(s->b_type, n, o->stored, o->b);
 }
 
 static void make_operands(const lti_gemm_shape *s, operands *o)
@@ -64,22 +106,24 @@ static void make_operands(const lti_gemm_shape *s, operands *o)
     o->ldb = s->ldb ? s->ldb : s->tb ? s->k : s->n;
     o->ldc = s->ldc ? s->ldc : s->n;
     o->size_c = s->m * o->ldc;
-    o->a = normals("gemm.a", o->rows_a * o->lda);
-    o->b = normals("gemm.b", o->rows_b * o->ldb);
-    o->start = normals("gemm.c", o->size_c);
-    o->c = normals("gemm.c", o->size_c);
+    o->a = normals(0, o->rows_a * o->lda);
+    o->b = normals(20011, o->rows_b * o->ldb);
+    o->start = normals(40009, o->size_c);
+    o->c = normals(40009, o->size_c);
+    o->judged = false;
     o->want = calloc((size_t)o->size_c + 1, sizeof *o->want);
-    o->blocks = calloc((size_t)(o->rows_b * o->ldb) + 1, sizeof(lt_real));
-    if (!o->want || !o->blocks) abort();
-    const lti_kernels *k = lti_kernels_of("ref");
-    int64_t n = o->rows_b * o->ldb;
-    if (s->b_type == LT_Q4_0) {
-        k->quantize_q4_0(n, o->b, o->blocks);
-        k->dequantize_q4_0(n, o->blocks, o->b);
-    } else if (s->b_type == LT_Q8_0) {
-        k->quantize_q8_0(n, o->b, o->blocks);
-        k->dequantize_q8_0(n, o->blocks, o->b);
-    }
+    size_t bytes;
+    if (!lti_dtype_size(s->b_type, o->rows_b * o->ldb, &bytes)) abort();
+    o->store = malloc(1 + bytes); /* to the byte: reading past it is an error */
+    if (!o->want || !o->store) abort();
+    store_b(s, o);
+}
+
+/* The naive double loop, once. */
+static void judge(const lti_gemm_shape *s, operands *o)
+{
+    if (o->judged) return;
+    o->judged = true;
     for (int64_t i = 0; i < o->size_c; i++) o->want[i] = (double)o->start[i];
     for (int64_t i = 0; i < s->m; i++)
         for (int64_t j = 0; j < s->n; j++) {
@@ -97,7 +141,7 @@ static void drop_operands(operands *o)
     free(o->b);
     free(o->c);
     free(o->start);
-    free(o->blocks);
+    free(o->store);
     free(o->want);
 }
 
@@ -108,7 +152,7 @@ static bool multiply(lt_ctx *ctx, const lti_gemm_shape *s, operands *o)
     if (!TS_OK(ctx, lti_gemm_create(ctx, s, &gemm))) return false;
     void *scratch = lti_alloc(ctx, lti_gemm_scratch(gemm));
     memcpy(o->c, o->start, (size_t)o->size_c * sizeof *o->c);
-    bool ok = TS_OK(ctx, lti_gemm_run(gemm, o->a, s->b_type == LT_F32 ? (const void *)o->b : o->blocks, o->c, scratch));
+    bool ok = TS_OK(ctx, lti_gemm_run(gemm, o->a, o->stored, o->c, scratch));
     lti_free(ctx, scratch);
     lti_gemm_free(ctx, gemm);
     return ok;
@@ -121,36 +165,56 @@ static void describe(const lti_gemm_shape *s, char *text, size_t size)
              lt_dtype_name(s->b_type));
 }
 
-static void each_shape(void (*try)(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, const char *what))
+typedef void (*trial)(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, const char *what);
+
+/* With the last `n` providers: what is decoded is decoded before any of them sees it. */
+static void one_shape(lt_ctx *ctx, const lti_gemm_shape *s, int n, trial try)
+{
+    operands o;
+    make_operands(s, &o);
+    for (int p = LTI_COUNT(providers) - n; p < LTI_COUNT(providers); p++) {
+        char what[128], shape[96];
+        if (!lti_gemm_force(providers[p])) continue;
+        describe(s, shape, sizeof shape);
+        snprintf(what, sizeof what, "%s %s (seed %llu)", providers[p], shape, (unsigned long long)ts_seed());
+        try(ctx, s, &o, what);
+    }
+    drop_operands(&o);
+}
+
+/* The lists above, and every type with 1 .. 9 rows. */
+static void each_shape(trial try)
 {
     lt_ctx *ctx = lt_ctx_create(NULL);
-    for (int i = 0; i < LTI_COUNT(shapes); i++) {
-        operands o;
-        make_operands(&shapes[i], &o);
-        for (int p = 0; p < LTI_COUNT(providers); p++) {
-            char what[128], shape[96];
-            if (!lti_gemm_force(providers[p])) continue;
-            describe(&shapes[i], shape, sizeof shape);
-            snprintf(what, sizeof what, "%s %s (seed %llu)", providers[p], shape, (unsigned long long)ts_seed());
-            try(ctx, &shapes[i], &o, what);
+    for (int i = 0; i < LTI_COUNT(shapes); i++) one_shape(ctx, &shapes[i], LTI_COUNT(providers), try);
+    for (int t = 0; t < TS_LATTICES + LTI_COUNT(float_types); t++) {
+        lt_dtype type = t < TS_LATTICES ? ts_lattices[t].type : float_types[t - TS_LATTICES];
+        lti_gemm_shape few = {.n = 301, .k = 512, .tb = true, .b_type = type};
+        for (few.m = 1; few.m <= 9; few.m++) one_shape(ctx, &few, 1, try);
+        for (int i = 0; i < LTI_COUNT(stored_shapes); i++) {
+            lti_gemm_shape s = stored_shapes[i];
+            s.b_type = type;
+            one_shape(ctx, &s, 2, try);
         }
-        drop_operands(&o);
     }
     lti_gemm_force(NULL);
     TS_CHECK(lt_ctx_live_bytes(ctx) == 0, "%zu bytes leak", lt_ctx_live_bytes(ctx));
     lt_ctx_free(ctx);
 }
 
-/* The bound of a sum of k rounded products of normal numbers, with room. */
+/* The bound of a sum of k rounded products of normal numbers, with room, times what b is larger than these. */
 static void against_oracle(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, const char *what)
 {
     if (!multiply(ctx, s, o)) return;
+    judge(s, o);
     double epsilon = ts_tolerance(0x1p-52, 0x1p-23), worst = 0;
     for (int64_t i = 0; i < o->size_c; i++) {
         double gap = fabs((double)o->c[i] - o->want[i]);
         worst = isnan(gap) ? INFINITY : fmax(worst, gap);
     }
-    double bound = epsilon * 4 * (sqrt((double)s->k) * 16 + 4);
+    double bound = epsilon * 4 * (sqrt((double)s->k) * 16 + 4), size = 1;
+    for (int64_t i = 0; i < o->rows_b * o->ldb; i++) size = fmax(size, fabs((double)o->b[i]) / 4);
+    bound *= size;
     TS_CHECK(worst <= bound, "%s: off by %g, %g is allowed", what, worst, bound);
 }
 
@@ -170,6 +234,32 @@ static void against_threads(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, c
     }
     free(one);
     lt_set_threads(before);
+}
+
+/* A row of c is the same whatever rows stand beside it, while they are few. */
+static void against_alone(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, const char *what)
+{
+    if (!s->tb || s->ta || s->m > 8 || !multiply(ctx, s, o)) return;
+    lti_gemm *gemm = NULL;
+    lti_gemm_shape one = *s;
+    one.m = 1;
+    size_t bytes = (size_t)s->n * sizeof *o->c;
+    lt_real *row = malloc(bytes + 1);
+    if (!row) abort();
+    if (TS_OK(ctx, lti_gemm_create(ctx, &one, &gemm)))
+        for (int64_t i = 0; i < s->m; i++) {
+            memcpy(row, o->start + i * o->ldc, bytes);
+            TS_OK(ctx, lti_gemm_run(gemm, o->a + i * o->lda, o->stored, row, NULL));
+            TS_CHECK(ts_same_bytes(bytes, row, o->c + i * o->ldc), "%s: row %lld alone has other bits", what,
+                     (long long)i);
+        }
+    lti_gemm_free(ctx, gemm);
+    free(row);
+}
+
+static void alone(void)
+{
+    each_shape(against_alone);
 }
 
 static void oracle(void)
@@ -208,6 +298,7 @@ static void inside_tasks(void)
         lti_gemm *gemm = NULL;
         if (!lti_gemm_force(providers[p])) continue;
         make_operands(&shape, &o);
+        judge(&shape, &o);
         lt_set_threads(1);
         if (TS_OK(ctx, lti_gemm_create(ctx, &shape, &gemm))) {
             lt_set_threads(4);
@@ -248,6 +339,8 @@ static void errors(void)
         {.m = 2, .n = 33, .k = 32, .b_type = LT_Q8_0},
         {.m = 2, .n = 32, .k = 32, .ldb = 64, .b_type = LT_Q8_0},
         {.m = 2, .n = 32, .k = 32, .b_type = LT_I8},
+        {.m = 2, .n = 3, .k = 288, .tb = true, .b_type = LT_Q6_K},
+        {.m = 2, .n = 32, .k = 32, .ldb = 64, .b_type = LT_BF16},
     };
     lt_ctx *ctx = lt_ctx_create(NULL);
     for (int i = 0; i < LTI_COUNT(wrong); i++) {
@@ -268,6 +361,6 @@ static void errors(void)
 int lti_suite_gemm(void)
 {
     const ts_test tests[] = {
-        {"oracle", oracle}, {"threads", threads}, {"inside tasks", inside_tasks}, {"errors", errors}};
+        {"oracle", oracle}, {"threads", threads}, {"alone", alone}, {"inside tasks", inside_tasks}, {"errors", errors}};
     return ts_suite("gemm", LTI_COUNT(tests), tests);
 }

@@ -1,18 +1,22 @@
 /* test_kernels.c - every kernel of every instruction set against ref.
  *
  * The list of cases is kernels.def: a kernel without a run_<name> here does not compile. A case calls its kernel once,
- * on inputs x[] and into outputs that start out as sentinels, and states its tolerance (none: the same bits). The driver
- * calls it with ref and with the set under test and compares everything, the elements past the end included: for
+ * on inputs x[] and into outputs that start out as sentinels, and states its tolerance (none: the same bits). The
+ * driver calls it with ref and with the set under test and compares everything, the elements past the end included: for
  * n = 0 .. 67 and some large, aligned and one element off, on plain numbers and with NaN, infinities, denormals and
  * signed zeros sprinkled in, and once more in place where kernels.def allows it. */
 #include "base/rng.h"
 #include "kernels/kernels.h"
+#include "kernels/lattice/lattice.h"
 #include "tests/testing.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { LARGEST = 4100, SPARE = 64, ROOM = LARGEST + SPARE + 4, INPUTS = 4, OUTPUTS = 3 };
+
+static R inputs[INPUTS][ROOM], outputs[2][OUTPUTS][ROOM];
+static uint16_t halves[ROOM], bits[2][2 * ROOM];
 
 typedef struct point {
     int64_t n;
@@ -213,17 +217,64 @@ CONVERSION(from_bf16, p->half, o->y[0])
 CONVERSION(to_f16, p->x[0], o->bits)
 CONVERSION(from_f16, p->half, o->y[0])
 
-#define LATTICE(name)                                                                                                  \
+/* n is cut to whole blocks; blocks begin at any byte. */
+static int64_t whole(const point *p, lt_dtype type)
+{
+    return p->n / lt_dtype_block(type) * lt_dtype_block(type);
+}
+
+#define LTI_ENCODER(type, name)                                                                                        \
     static void run_quantize_##name(const lti_kernels *k, const point *p, result *o)                                   \
     {                                                                                                                  \
-        k->quantize_##name(p->n / 32 * 32, p->x[0], o->bits);                                                          \
-    }                                                                                                                  \
+        k->quantize_##name(whole(p, type), p->x[0], o->bits);                                                          \
+    }
+#define LTI_LATTICE(type, name)                                                                                        \
     static void run_dequantize_##name(const lti_kernels *k, const point *p, result *o)                                 \
     {                                                                                                                  \
-        k->dequantize_##name(p->n / 32 * 32, p->half, o->y[0]);                                                        \
+        k->dequantize_##name(whole(p, type), (const char *)p->half + p->turn % 3, o->y[0]);                            \
     }
-LATTICE(q4_0)
-LATTICE(q8_0)
+#include "kernels/lattice/lattices.def"
+
+/* Sums that overflow would depend on their order: bf16 and MXFP4 are kept small. */
+static void tame(lt_dtype type, int64_t bytes, uint8_t *row)
+{
+    for (int64_t i = 0; type == LT_BF16 && i < bytes; i += 2)
+        if ((row[i + 1] & 0x7F) != 0x7F) row[i + 1] &= 0xBF;
+    for (int64_t i = 0; type == LT_MXFP4 && i < bytes; i += 17) row[i] = (uint8_t)(110 + row[i] % 32);
+}
+
+/* A few rows of the random bytes times vectors that overlap. The tolerance follows the sum of the magnitudes. */
+static void run_gemv(lti_gemv kernel, lt_dtype type, const point *p, result *o)
+{
+    static uint8_t store[ROOM * sizeof(R) + 16];
+    static R w[ROOM];
+    uint8_t *b = store + p->turn % 3;
+    int64_t n = whole(p, type), row = n / lt_dtype_block(type) * (int64_t)lt_dtype_bytes(type), stride = row + 3;
+    int64_t most = (int64_t)sizeof halves / 2 / stride, rows = p->turn % 7 < most ? p->turn % 7 : most;
+    int64_t m = p->turn % 10, ldx = 1 + p->turn % 3, ldy = rows + 1;
+    memcpy(b, type == LT_F32 ? (const void *)p->x[1] : p->half, (size_t)(rows * stride));
+    for (int64_t r = 0; r < rows; r++) {
+        if (type == LT_F32) memcpy(b + r * stride, p->x[1] + r, (size_t)row);
+        tame(type, row, b + r * stride);
+        lti_dequantize(type, n, b + r * stride, w);
+        for (int64_t i = 0; i < m; i++) {
+            double size = 0;
+            for (int64_t j = 0; j < n; j++) size += fabs((double)w[j] * (double)p->x[0][i * ldx + j]);
+            if (isfinite(size)) o->absolute = fmax(o->absolute, 1e-6 * size);
+        }
+    }
+    kernel(rows, n, b, stride, m, p->x[0], ldx, o->y[0], ldy);
+}
+
+#define LTI_LATTICE(type, name)                                                                                        \
+    static void run_gemv_##name(const lti_kernels *k, const point *p, result *o)                                       \
+    {                                                                                                                  \
+        run_gemv(k->gemv_##name, type, p, o);                                                                          \
+    }
+LTI_LATTICE(LT_F32, f32)
+LTI_LATTICE(LT_BF16, bf16)
+LTI_LATTICE(LT_F16, f16)
+#include "kernels/lattice/lattices.def"
 
 /* Attention over a few rows: q, dout from x[0], x[2]; k, v from x[1], x[3]. Sizes vary with the turn, so that groups of
  * lanes, blocks of keys and head dimensions all end raggedly. Masked scores are products with 0: specials are left out
@@ -300,9 +351,6 @@ static const struct {
 };
 
 /* ---- The driver ---- */
-
-static R inputs[INPUTS][ROOM], outputs[2][OUTPUTS][ROOM];
-static uint16_t halves[ROOM], bits[2][2 * ROOM];
 
 static void make_inputs(int turn, bool special)
 {

@@ -1,10 +1,15 @@
-/* test_lattices.c - the canon of the GGUF bytes, on every instruction set: hashes of blocks and of the numbers read back
- * for 65,536 generated values, what becomes of NaN and infinities, and all 65,536 halves. */
+/* test_lattices.c - the canon of the GGUF bytes, on every instruction set: random blocks of every type decoded, and
+ * 65,536 generated values encoded where there is an encoder, against hashes of what the Python package gguf makes of
+ * them (tests/golden/lattices.json, scripts/goldens_lattices.py); what becomes of NaN and infinities; all 65,536
+ * halves. */
 #include "base/half.h"
 #include "kernels/kernels.h"
-#include "tests/testing.h"
+#include "kernels/lattice/lattice.h"
+#include "tests/golden.h"
+#include "tests/lattice_blocks.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { N = 65536 };
@@ -20,11 +25,11 @@ static uint64_t fnv(const void *bytes, size_t count)
 }
 
 /* The hash of the values as floats, in either build. */
-static uint64_t fnv_floats(void)
+static uint64_t fnv_floats(int64_t n)
 {
     static float floats[N];
-    for (int i = 0; i < N; i++) floats[i] = (float)values[i];
-    return fnv(floats, sizeof floats);
+    for (int64_t i = 0; i < n; i++) floats[i] = (float)values[i];
+    return fnv(floats, (size_t)n * sizeof *floats);
 }
 
 /* Numbers of many sizes from a linear congruential generator. */
@@ -38,24 +43,139 @@ static void generate(void)
     }
 }
 
+typedef void (*decoder)(int64_t n, const void *blocks, R *y);
+typedef void (*encoder)(int64_t n, const R *x, void *blocks);
+
+static decoder decoder_of(const lti_kernels *k, lt_dtype type)
+{
+#define LTI_LATTICE(lattice, name)                                                                                     \
+    if (type == lattice) return k->dequantize_##name;
+#include "kernels/lattice/lattices.def"
+    return NULL;
+}
+
+static encoder encoder_of(const lti_kernels *k, lt_dtype type)
+{
+#define LTI_ENCODER(lattice, name)                                                                                     \
+    if (type == lattice) return k->quantize_##name;
+#include "kernels/lattice/lattices.def"
+    return NULL;
+}
+
+static bool is_hash(uint64_t hash, const json_t *of, const char *key)
+{
+    return hash == strtoull(gd_text(of, key), NULL, 16);
+}
+
+/* Random blocks decode to what the Python package gguf decodes them to, at any address. */
+static void decoded(const char *isa, const lti_kernels *k, const json_t *goldens)
+{
+    enum { BLOCKS = 64 };
+    for (int t = 0; t < TS_LATTICES; t++) {
+        lt_dtype type = ts_lattices[t].type;
+        const char *name = lt_dtype_name(type);
+        const json_t *golden = json_object_get(goldens, name), *pair;
+        size_t i, size = lt_dtype_bytes(type) * BLOCKS;
+        int64_t n = lt_dtype_block(type) * BLOCKS;
+        ts_make_blocks(t, BLOCKS, true, blocks + 1);
+        if (!TS_CHECK(is_hash(fnv(blocks + 1, size), golden, "blocks"), "%s: the generated blocks are others", name))
+            continue;
+        decoder_of(k, type)(n, blocks + 1, values);
+        TS_CHECK(is_hash(fnv_floats(n), golden, "numbers"), "%s %s: other numbers than gguf decodes", name, isa);
+        json_array_foreach(json_object_get(golden, "some"), i, pair)
+        {
+            json_int_t at = json_integer_value(json_array_get(pair, 0));
+            double want = json_number_value(json_array_get(pair, 1)), got = (double)values[at];
+            TS_CHECK(got == want, "%s %s: number %lld is %.9g, gguf's %.9g", name, isa, (long long)at, got, want);
+        }
+    }
+}
+
+/* Bytes made of the generated values, the numbers they decode to, and that these are on the lattice. */
+static void encoded(const char *isa, const lti_kernels *k, const json_t *goldens)
+{
+    for (int t = 0; t < TS_LATTICES; t++) {
+        lt_dtype type = ts_lattices[t].type;
+        const char *name = lt_dtype_name(type);
+        const json_t *golden = json_object_get(goldens, name);
+        encoder encode = encoder_of(k, type);
+        TS_CHECK(lti_can_quantize(type) == (encode != NULL), "%s: has an encoder or not", name);
+        TS_CHECK(!encode == !json_object_get(golden, "encoded"), "%s: the goldens know other encoders", name);
+        if (!encode) continue;
+        size_t size = lt_dtype_bytes(type) * (N / 32);
+        generate();
+        TS_CHECK(fnv_floats(N) == 0xb4ae7ebf74611f87, "the generated values are others");
+        encode(N, values, blocks);
+        TS_CHECK(is_hash(fnv(blocks, size), golden, "encoded"), "%s %s: other bytes than gguf makes", name, isa);
+        decoder_of(k, type)(N, blocks, values);
+        TS_CHECK(is_hash(fnv_floats(N), golden, "decoded"), "%s %s: other numbers than gguf's", name, isa);
+    }
+}
+
+/* Q4_0 of Q4_0 is the same. */
+static void stays(const char *isa, const lti_kernels *k)
+{
+    generate();
+    k->quantize_q4_0(N, values, blocks);
+    k->dequantize_q4_0(N, blocks, values);
+    k->quantize_q4_0(N, values, blocks);
+    TS_CHECK(fnv(blocks, N / 32 * 18) == 0xbe972e822c1064b3, "%s: q4_0 of q4_0 is another", isa);
+}
+
 static void canon(void)
 {
-    for (int i = 0; i < LTI_COUNT(sets); i++) {
+    json_t *goldens = gd_load("lattices.json");
+    for (int i = 0; goldens && i < LTI_COUNT(sets); i++) {
         const lti_kernels *k = lti_kernels_of(sets[i]);
         if (!k) continue;
-        generate();
-        TS_CHECK(fnv_floats() == 0xb4ae7ebf74611f87, "the generated values are others");
-        k->quantize_q4_0(N, values, blocks);
-        k->dequantize_q4_0(N, blocks, values);
-        TS_CHECK(fnv(blocks, N / 32 * 18) == 0xbe972e822c1064b3, "%s: q4_0 bytes", sets[i]);
-        TS_CHECK(fnv_floats() == 0xc961eaff26b68704, "%s: q4_0 numbers", sets[i]);
-        k->quantize_q4_0(N, values, blocks);
-        TS_CHECK(fnv(blocks, N / 32 * 18) == 0xbe972e822c1064b3, "%s: q4_0 of q4_0 is another", sets[i]);
-        generate();
-        k->quantize_q8_0(N, values, blocks);
-        k->dequantize_q8_0(N, blocks, values);
-        TS_CHECK(fnv(blocks, N / 32 * 34) == 0x633876bbfe283ed2, "%s: q8_0 bytes", sets[i]);
-        TS_CHECK(fnv_floats() == 0x6be9cfc4a07e56eb, "%s: q8_0 numbers", sets[i]);
+        decoded(sets[i], k, goldens);
+        encoded(sets[i], k, goldens);
+        stays(sets[i], k);
+    }
+    json_decref(goldens);
+}
+
+/* The dispatch by type: what it reads, what it makes, what it calls things. */
+static void dispatch(void)
+{
+    uint16_t halves[3] = {0x3F80, 0xC000, 0x0001};
+    float floats[3] = {1.5f, -2, 0};
+    R y[3] = {0}, want[3];
+    lti_dequantize(LT_BF16, 3, halves, y);
+    TS_CHECK(y[0] == 1 && y[1] == -2, "bf16 by its type: %g %g", (double)y[0], (double)y[1]);
+    lti_dequantize(LT_F16, 3, halves, y);
+    TS_CHECK(y[0] == 1.875 && y[2] == (R)0x1p-24, "f16 by its type: %g %g", (double)y[0], (double)y[2]);
+    for (int i = 0; i < 3; i++) want[i] = floats[i];
+    lti_dequantize(LT_F32, 3, want, y);
+    TS_CHECK(y[0] == 1.5 && y[1] == -2, "lt_real by its type");
+    TS_CHECK(!lti_can_dequantize(LT_I32) && !lti_can_dequantize(LT_I8) && !lti_gemv_of(LT_I8),
+             "integers are no numbers");
+    for (int t = 0; t < LT_DTYPE_COUNT; t++)
+        TS_CHECK(!lt_dtype_is_lattice((lt_dtype)t) || lti_can_dequantize((lt_dtype)t), "%s cannot be read",
+                 lt_dtype_name((lt_dtype)t));
+    TS_CHECK(!strcmp(lti_can_quantize_names(), "q4_0, q4_1, q5_0, q5_1, q8_0"), "encoders: %s",
+             lti_can_quantize_names());
+}
+
+/* What the formats leave open: a block with a NaN reads back as NaN, and infinities break nothing. */
+static void odd_values(void)
+{
+    const lt_dtype types[] = {LT_Q4_1, LT_Q5_0, LT_Q5_1};
+    for (int t = 0; t < LTI_COUNT(types); t++) {
+        const char *name = lt_dtype_name(types[t]);
+        for (int j = 0; j < 32; j++) values[j] = (R)(j - 15);
+        values[7] = NAN;
+        lti_quantize(types[t], 32, values, blocks);
+        lti_dequantize(types[t], 32, blocks, values + 32);
+        TS_CHECK(isnan(values[32]) && isnan(values[63]), "a NaN does not show in %s", name);
+        for (int j = 0; j < 32; j++) values[j] = j == 3 ? -INFINITY : j == 9 ? INFINITY : (R)j;
+        lti_quantize(types[t], 32, values, blocks);
+        lti_dequantize(types[t], 32, blocks, values + 32);
+        TS_CHECK(!isfinite(values[35]), "an infinity does not show in %s", name);
+        memset(values, 0, 32 * sizeof *values);
+        lti_quantize(types[t], 32, values, blocks);
+        lti_dequantize(types[t], 32, blocks, values + 32);
+        TS_CHECK(values[32] == 0 && values[63] == 0, "zeros are not zero in %s", name);
     }
 }
 
@@ -103,6 +223,10 @@ static void halves(void)
 
 int lti_suite_lattices(void)
 {
-    const ts_test tests[] = {{"canon", canon}, {"specials", specials}, {"halves", halves}};
+    const ts_test tests[] = {{"canon", canon},
+                             {"dispatch", dispatch},
+                             {"specials", specials},
+                             {"odd values", odd_values},
+                             {"halves", halves}};
     return ts_suite("lattices", LTI_COUNT(tests), tests);
 }

@@ -114,27 +114,31 @@ static lt_t build_rope(lt_graph *g, const ts_case *c, const lt_t *x)
     lt_rope_config_init(&config);
     config.theta = c->number;
     config.interleaved = c->flags & 1;
+    config.scaling = ts_rope_scaling;
+    config.scaling.kind = (lt_rope_scaling_kind)c->arg[0];
     return lt_rope(x[0], c->n > 1 ? x[1] : lt_nil(g), &config);
 }
 
-static lt_attention_config attention_config(const ts_case *c)
+static lt_attention_config attention_config(const ts_case *c, const lt_t *x)
 {
     lt_attention_config config;
     lt_attention_config_init(&config);
     config.scale = c->number;
     config.causal = c->flags & 1;
+    config.window = c->arg[0];
+    if (c->flags & 2) config.spans = x[c->n - 1];
     return config;
 }
 
 static lt_t build_attention(lt_graph *g, const ts_case *c, const lt_t *x)
 {
-    lt_attention_config config = attention_config(c);
-    return lt_attention(x[0], x[1], x[2], c->n > 3 ? x[3] : lt_nil(g), &config);
+    lt_attention_config config = attention_config(c, x);
+    return lt_attention(x[0], x[1], x[2], c->n - (c->flags >> 1 & 1) > 3 ? x[3] : lt_nil(g), &config);
 }
 
 static lt_t build_attention_composite(lt_graph *g, const ts_case *c, const lt_t *x)
 {
-    lt_attention_config config = attention_config(c);
+    lt_attention_config config = attention_config(c, x);
     (void)g;
     return lt_attention_composite(x[0], x[1], x[2], &config, NULL);
 }
@@ -297,17 +301,32 @@ CASES(rope) = {{1, {X(2, 3, 2, 4)}, .number = 10000},
                {1, {X(2, 3, 2, 4)}, .number = 10000, .flags = 1},
                {2, {X(1, 5, 3, 8), NUMBER(17)}, .number = 500},
                {2, {X(1, 5, 3, 6), NUMBER(3)}, .number = 500, .flags = 1},
-               {2, {X(3, 70, 8, 32), NUMBER(2)}, .number = 10000}};
-CASES(attention) = {{3, {X(2, 5, 4, 8), X(2, 5, 2, 8), X(2, 5, 2, 8)}, .flags = 1},
-                    {3, {X(2, 5, 4, 8), X(2, 7, 4, 8), X(2, 7, 4, 8)}},
-                    {3, {X(1, 3, 4, 8), X(1, 7, 1, 8), X(1, 7, 1, 8)}, .number = 0.2, .flags = 1},
-                    {4, {X(1, 3, 4, 8), X(1, 9, 2, 8), X(1, 9, 2, 8), NUMBER(4)}, .flags = 1},
-                    {4, {X(2, 1, 4, 8), X(2, 9, 2, 8), X(2, 9, 2, 8), NUMBER(0)}, .flags = 1},
-                    {3, {X(1, 150, 2, 16), X(1, 150, 1, 16), X(1, 150, 1, 16)}, .flags = 1},
-                    {3, {X(1, 70, 3, 6), X(1, 200, 3, 6), X(1, 200, 3, 6)}}};
-CASES(composite_attention) = {{3, {X(2, 5, 4, 8), X(2, 5, 2, 8), X(2, 5, 2, 8)}, .flags = 1},
-                              {3, {X(2, 5, 4, 8), X(2, 7, 4, 8), X(2, 7, 4, 8)}},
-                              {3, {X(1, 3, 4, 8), X(1, 7, 1, 8), X(1, 7, 1, 8)}, .number = 0.2, .flags = 1}};
+               {2, {X(3, 70, 8, 32), NUMBER(2)}, .number = 10000},
+               {2, {X(1, 5, 3, 8), NUMBER(17)}, {LT_ROPE_LINEAR}, .number = 500},
+               {2, {X(1, 5, 3, 16), NUMBER(17)}, {LT_ROPE_LLAMA3}, .number = 500, .flags = 1},
+               {2, {X(1, 5, 3, 16), NUMBER(17)}, {LT_ROPE_YARN}, .number = 500},
+               {1, {X(1, 5, 3, 6)}, {LT_ROPE_FACTORS}, .number = 500}};
+#define QKV(B, T, H, S, G, D) X(B, T, H, D), X(B, S, G, D), X(B, S, G, D)
+CASES(attention) = {{3, {QKV(2, 5, 4, 5, 2, 8)}, .flags = 1},
+                    {3, {QKV(2, 5, 4, 7, 4, 8)}},
+                    {3, {QKV(1, 3, 4, 7, 1, 8)}, .number = 0.2, .flags = 1},
+                    {4, {QKV(1, 3, 4, 9, 2, 8), NUMBER(4)}, .flags = 1},
+                    {4, {QKV(2, 1, 4, 9, 2, 8), NUMBER(0)}, .flags = 1},
+                    {3, {QKV(1, 150, 2, 150, 1, 16)}, .flags = 1},
+                    {3, {QKV(1, 70, 3, 200, 3, 6)}},
+                    {3, {QKV(2, 9, 4, 9, 2, 8)}, {3}, .flags = 1},
+                    {4, {QKV(2, 9, 4, 9, 2, 8), INDEX(-2, 12, 2, 9, 2)}, .flags = 3},
+                    {4, {QKV(2, 9, 4, 11, 2, 8), INDEX(-2, 14, 2, 9, 2)}, .flags = 2},
+                    {5, {QKV(2, 3, 4, 15, 2, 8), NUMBER(9), INDEX(0, 15, 2, 3, 2)}, {4}, .flags = 3},
+                    {4, {QKV(1, 150, 2, 150, 1, 16), NUMBER(0)}, {20}, .flags = 1},
+                    {4, {QKV(2, 130, 2, 130, 1, 6), INDEX(0, 131, 2, 130, 2)}, .flags = 2},
+                    {4, {QKV(2, 130, 2, 130, 1, 6), INDEX(0, 131, 2, 130, 2)}, {40}, .flags = 3}};
+CASES(composite_attention) = {{3, {QKV(2, 5, 4, 5, 2, 8)}, .flags = 1},
+                              {3, {QKV(2, 5, 4, 7, 4, 8)}},
+                              {3, {QKV(1, 3, 4, 7, 1, 8)}, .number = 0.2, .flags = 1},
+                              {3, {QKV(2, 9, 4, 9, 2, 8)}, {3}, .flags = 1},
+                              {4, {QKV(2, 5, 4, 7, 2, 8), INDEX(-2, 10, 2, 5, 2)}, .flags = 2},
+                              {4, {QKV(2, 5, 4, 7, 2, 8), INDEX(-2, 10, 2, 5, 2)}, {4}, .flags = 3}};
 CASES(dropout) = {{1, {X(4, 6)}, .number = 0.3}, {1, {X(70001)}, .number = 0.5}};
 CASES(cross_entropy) = {{2, {X(6, 9), INDEX(-1, 9, 6)}},
                         {3, {X(2, 3, 9), INDEX(-1, 9, 2, 3), NUMBER(4.5)}},

@@ -4,7 +4,7 @@
 static bool dequantize_shape(lti_shaper *s)
 {
     const lti_value *x = s->in[0];
-    if (!lt_dtype_is_lattice(x->type) || !lti_converts(x->type))
+    if (!lt_dtype_is_lattice(x->type))
         return lti_shape_fail(s, "the value is %s, which is no block lattice", lt_dtype_name(x->type));
     lti_value_set(&s->out[0], LT_F32, x->rank, x->dim);
     return true;

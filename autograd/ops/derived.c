@@ -6,6 +6,7 @@
  * them. No gradient reaches the weight. */
 #include "autograd/ops/lattice_convert.h"
 #include "autograd/ops/param_value.h"
+#include "kernels/lattice/lattice.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -74,8 +75,8 @@ lt_t lt_derived(lt_graph *graph, lt_param *source, lt_dtype type)
     if (!source || !lt_graph_params(graph))
         return lti_graph_fail(graph, LT_EINVAL, "derived: there is no such parameter");
     if (lt_param_type(source) != LT_F32 || !lti_converts(type))
-        return lti_graph_fail(graph, LT_EINVAL, "derived: %s of %s; f32 to bf16, f16 or a block lattice is possible",
-                              lt_dtype_name(type), lt_dtype_name(lt_param_type(source)));
+        return lti_graph_fail(graph, LT_EINVAL, "derived: %s of %s; f32 to bf16, f16, %s is possible",
+                              lt_dtype_name(type), lt_dtype_name(lt_param_type(source)), lti_can_quantize_names());
     char name[256];
     int length = snprintf(name, sizeof name, "%s:%s:version", lt_param_name(source), lt_dtype_name(type));
     if (length >= (int)sizeof name) return lti_graph_fail(graph, LT_EINVAL, "derived: the name '%s' is too long", name);

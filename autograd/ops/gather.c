@@ -1,10 +1,11 @@
 /* gather.c - y[.., :] = table[index[..], :]; d table = scatter_add of dy: each row of dy added to the row it came from.
  *
- * A row of a lattice table is dequantized on its way out. scatter_add gives a task some rows of the table (or some
- * columns, when the table has few rows) and lets it look through all indices: rows are added in the order of the
+ * A row of a lattice or of 16-bit floats is decoded on its way out. scatter_add gives a task some rows of the table (or
+ * some columns, when the table has few rows) and lets it look through all indices: rows are added in the order of the
  * indices whatever the threads do, and without atomics or sorting. Where a gradient is already there (a tied head), the
  * `accumulate` form adds to it and touches only the rows that occur. */
 #include "autograd/ops/elementwise.h"
+#include "kernels/lattice/lattice.h"
 
 #include <string.h>
 
@@ -12,17 +13,17 @@ static bool gather_shape(lti_shaper *s) /* in: table [N, ...], index [...] */
 {
     const lti_value *table = s->in[0], *index = s->in[1];
     char x[LTI_DIMS_TEXT], y[LTI_DIMS_TEXT];
-    bool lattice = lt_dtype_is_lattice(table->type);
+    bool stored = lti_can_dequantize(table->type);
     int64_t dim[2 * LT_MAX_RANK];
     if (table->rank < 1 || index->type != LT_I32)
         return lti_shape_fail(s, "table %s with %s index %s: the table needs an axis, and the index must be i32",
                               lti_dims(table, x), lt_dtype_name(index->type), lti_dims(index, y));
-    if (lattice && (table->rank != 2 || (table->type != LT_Q4_0 && table->type != LT_Q8_0)))
-        return lti_shape_fail(s, "%s table %s: [N, C] of q4_0 or q8_0 can be looked up", lt_dtype_name(table->type),
+    if (lt_dtype_is_lattice(table->type) && table->rank != 2)
+        return lti_shape_fail(s, "%s table %s: a table of blocks has two axes, [N, C]", lt_dtype_name(table->type),
                               lti_dims(table, x));
     for (int i = 0; i < index->rank; i++) dim[i] = index->dim[i];
     for (int i = 1; i < table->rank; i++) dim[index->rank + i - 1] = table->dim[i];
-    return lti_out_set(s, 0, lattice ? LT_F32 : table->type, index->rank + table->rank - 1, dim);
+    return lti_out_set(s, 0, stored ? LT_F32 : table->type, index->rank + table->rank - 1, dim);
 }
 
 typedef struct scatter_attr {
@@ -69,10 +70,8 @@ static void gather_task(void *arg, int64_t task, int thread)
     int64_t end = c->rows * (task + 1) / c->tasks;
     for (int64_t r = c->rows * task / c->tasks; r < end; r++) {
         const char *row = c->table + c->index[r] * c->bytes;
-        if (c->type == LT_Q4_0)
-            lti_k()->dequantize_q4_0(c->width, row, (lt_real *)c->y + r * c->width);
-        else if (c->type == LT_Q8_0)
-            lti_k()->dequantize_q8_0(c->width, row, (lt_real *)c->y + r * c->width);
+        if (lti_can_dequantize(c->type))
+            lti_dequantize(c->type, c->width, row, (lt_real *)c->y + r * c->width);
         else
             memcpy((char *)c->y + r * c->bytes, row, (size_t)c->bytes);
     }

@@ -16,6 +16,7 @@
 #include "autograd/ops/head_kind.h"
 #include "autograd/ops/rows.h"
 #include "kernels/gemm.h"
+#include "kernels/lattice/lattice.h"
 
 #include <string.h>
 
@@ -66,8 +67,8 @@ static bool head_shape(lti_shaper *s)
     const head_attr *attr = s->attr;
     const lti_value *x = s->in[0], *w = s->in[1];
     if (!lti_f32_inputs(s, 0, 1)) return false;
-    if (w->type != LT_F32 && !lt_dtype_is_lattice(w->type))
-        return lti_shape_fail(s, "the head's weight is %s; f32 (lt_cast) or a block lattice is possible",
+    if (!lti_can_dequantize(w->type))
+        return lti_shape_fail(s, "the head's weight is %s; f32, bf16, f16 or a block lattice is possible",
                               lt_dtype_name(w->type));
     if (x->rank < 1 || w->rank != 2 || w->dim[1] != x->dim[x->rank - 1] || w->dim[0] < 1 || w->dim[1] < 1)
         return lti_shape_fail(s, "x %s with weight %s; they are [.., C] and [V, C]", lti_dims(x, a), lti_dims(w, b));

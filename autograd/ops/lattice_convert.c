@@ -1,6 +1,7 @@
 /* lattice_convert.c - see lattice_convert.h. A task gets whole blocks, so cuts change no byte. */
 #include "autograd/ops/lattice_convert.h"
 #include "autograd/ops/rows.h"
+#include "kernels/lattice/lattice.h"
 
 typedef struct convert_job {
     lt_dtype type;
@@ -12,7 +13,7 @@ typedef struct convert_job {
 
 bool lti_converts(lt_dtype type)
 {
-    return type == LT_BF16 || type == LT_F16 || type == LT_Q4_0 || type == LT_Q8_0;
+    return type == LT_BF16 || type == LT_F16 || lti_can_quantize(type);
 }
 
 /* The range of the task: first element, number of elements, address of the stored bytes. */
@@ -34,9 +35,7 @@ static void encode_task(void *arg, int64_t task, int thread)
     switch (job->type) {
     case LT_BF16: lti_k()->to_bf16(n, x, y); break;
     case LT_F16: lti_k()->to_f16(n, x, y); break;
-    case LT_Q4_0: lti_k()->quantize_q4_0(n, x, y); break;
-    case LT_Q8_0: lti_k()->quantize_q8_0(n, x, y); break;
-    default: break;
+    default: lti_quantize(job->type, n, x, y); break;
     }
 }
 
@@ -45,14 +44,7 @@ static void decode_task(void *arg, int64_t task, int thread)
     const convert_job *job = arg;
     void *x;
     int64_t first, n = range_of(job, task, &first, &x);
-    lt_real *y = job->y + first;
-    switch (job->type) {
-    case LT_BF16: lti_k()->from_bf16(n, x, y); break;
-    case LT_F16: lti_k()->from_f16(n, x, y); break;
-    case LT_Q4_0: lti_k()->dequantize_q4_0(n, x, y); break;
-    case LT_Q8_0: lti_k()->dequantize_q8_0(n, x, y); break;
-    default: break;
-    }
+    lti_dequantize(job->type, n, x, job->y + first);
 }
 
 static void convert(convert_job *job, int64_t n, lti_task task)

@@ -2,13 +2,15 @@
  *
  * With a' = op(a), b' = op(b): da' = dy b'^T and db' = a'^T dy; each is a product again, with the flags chosen so that
  * it comes out the way a or b is stored. When b has no batch axes, a's are rows and db sums over all of them, by being
- * one product. The gradient of a lattice b is that of its dequantized value.
+ * one product. A b of another type than f32 (a lattice, bf16, f16) has two axes and is multiplied as it is stored; its
+ * gradient is that of its decoded value, f32.
  *
  * Where a's batch can be read as rows there is one product; otherwise one a batch element: large ones one after the
  * other, each shared out by the provider's tiles, small ones as tasks with a single-threaded product in each. The
  * `accumulate` form starts from an addend (a residual, a gradient that is already there) and saves the sum's pass. */
 #include "autograd/ops/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/lattice/lattice.h"
 
 #include <stdatomic.h>
 
@@ -40,18 +42,18 @@ static bool matmul_shape(lti_shaper *s) /* in: a, b, and in the `add` form the a
 {
     unsigned flags = ((const matmul_attr *)s->attr)->flags;
     const lti_value *a = s->in[0], *b = s->in[1];
-    bool lattice = b->type == LT_Q4_0 || b->type == LT_Q8_0;
+    bool stored = b->type != LT_F32 && lti_can_dequantize(b->type);
     char x[LTI_DIMS_TEXT], y[LTI_DIMS_TEXT];
     const char *ta = flags & LT_TRANSPOSE_A ? " transposed" : "", *tb = flags & LT_TRANSPOSE_B ? " transposed" : "";
-    if (!lti_f32_inputs(s, 0, 1) || (!lattice && !lti_f32_inputs(s, 1, 2))) return false;
+    if (!lti_f32_inputs(s, 0, 1) || (!stored && !lti_f32_inputs(s, 1, 2))) return false;
     if (flags & ~(unsigned)(LT_TRANSPOSE_A | LT_TRANSPOSE_B)) return lti_shape_fail(s, "unknown flags 0x%x", flags);
     if (a->rank < 2 || b->rank < 2)
         return lti_shape_fail(s, "%s with %s: both need two axes", lti_dims(a, x), lti_dims(b, y));
     extents e = extents_of(flags, a->rank, a->dim, b->rank, b->dim);
-    if (e.k != e.k_of_b || !batches_fit(a, b) || (lattice && b->rank > 2))
+    if (e.k != e.k_of_b || !batches_fit(a, b) || (stored && b->rank > 2))
         return lti_shape_fail(s, "%s%s with %s%s%s", lti_dims(a, x), ta, lti_dims(b, y), tb,
                               e.k != e.k_of_b ? ""
-                              : lattice       ? ": a quantized second operand has two axes"
+                              : stored        ? ": a second operand that is not f32 has two axes"
                                               : ": the batch axes must be equal, or absent in the second");
     int64_t dim[LT_MAX_RANK];
     for (int i = 0; i < a->rank; i++) dim[i] = a->dim[i];
@@ -78,7 +80,7 @@ static lt_t grad_a(const lti_vjp *v, bool ta, bool tb)
 {
     lt_t b = v->in[1], dy = v->dy[0];
     if (!ta) return lt_matmul(dy, b, tb ? 0 : LT_TRANSPOSE_B);
-    if (lt_dtype_is_lattice(lt_type(b)) || lt_rank(b) != lt_rank(dy)) /* b cannot come first */
+    if (lt_type(b) != LT_F32 || lt_rank(b) != lt_rank(dy)) /* b cannot come first */
         return transposed(lt_matmul(dy, b, tb ? 0 : LT_TRANSPOSE_B));
     return lt_matmul(b, dy, LT_TRANSPOSE_B | (tb ? LT_TRANSPOSE_A : 0u));
 }

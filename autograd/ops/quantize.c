@@ -6,6 +6,7 @@
  * never made again: it is 0.56 or 1.06 bytes an element, and making it twice would cost a pass over the weights. */
 #include "autograd/ops/lattice_convert.h"
 #include "autograd/ops/rows.h"
+#include "kernels/lattice/lattice.h"
 
 typedef struct quantize_attr {
     int64_t type;
@@ -17,9 +18,10 @@ static bool quantize_shape(lti_shaper *s)
     const lti_value *x = s->in[0];
     lt_dtype type = (lt_dtype)((const quantize_attr *)s->attr)->type;
     if (!lti_f32_inputs(s, 0, 1)) return false;
-    if (!lt_dtype_is_lattice(type) || !lti_converts(type))
-        return lti_shape_fail(s, "%s is no block lattice that values can be put on; try q8_0 or q4_0",
-                              lt_dtype_name(type));
+    if (!lti_can_quantize(type))
+        return lti_shape_fail(s, "%s %s; values can be put on %s", lt_dtype_name(type),
+                              lt_dtype_is_lattice(type) ? "can be read but not made" : "is no block lattice",
+                              lti_can_quantize_names());
     int64_t block = lt_dtype_block(type);
     if (x->rank < 1 || x->dim[x->rank - 1] % block)
         return lti_shape_fail(s,

@@ -1,13 +1,16 @@
 /* rope.c - rotary position embedding of x [B, T, H, D] (Su et al., 2021).
  *
- *     a_ti = (first + t) theta^(-2i/D),  (y_p, y_q) = (x_p cos a - x_q sin a, x_q cos a + x_p sin a)
+ *     a_ti = (first + t) f_i,  (y_p, y_q) = m (x_p cos a - x_q sin a, x_q cos a + x_p sin a)
  *
- * for the pairs (p, q) = (i, i + D/2), or (2i, 2i + 1) when interleaved. The map is a rotation, so its transpose is the
- * rotation by -a: dx = the same op with the opposite sign.
+ * for the pairs (p, q) = (i, i + D/2), or (2i, 2i + 1) when interleaved. The map is a rotation times m (yarn's factor, 1
+ * elsewhere), so its transpose is m times the rotation by -a: dx = the same op with the opposite sign. The frequencies,
+ * f_i = theta^(-2i/D) unless they are scaled, are rope_frequencies.c's.
  *
- * The angles are a value of their own, rope_table: [T, D] = {cos, sin} of D/2 angles each. Every layer's queries and
+ * The angles are a value of their own, rope_table: [T, D] = m {cos, sin} of D/2 angles each. Every layer's queries and
  * keys, forward and backward, need the same table; as equal nodes they are one, made once a run. Angles are computed in
  * double: in float, position 2000 already costs four digits. Without `first` they are made in prepare. */
+#include "autograd/node.h"
+#include "autograd/ops/rope_frequencies.h"
 #include "autograd/ops/rows.h"
 
 #include <math.h>
@@ -17,7 +20,8 @@ extern const lti_op lti_op_rope, lti_op_rope_table;
 
 typedef struct table_attr {
     int64_t T, D;
-    double theta;
+    double amplitude;
+    double frequency[]; /* [D/2] */
 } table_attr;
 
 typedef struct rope_attr {
@@ -41,11 +45,10 @@ static void table_fill(const table_attr *attr, double first, lt_real *table)
 {
     int64_t half = attr->D / 2;
     for (int64_t i = 0; i < half; i++) {
-        double frequency = pow(attr->theta, -2.0 * (double)i / (double)attr->D);
         for (int64_t t = 0; t < attr->T; t++) {
-            double angle = (first + (double)t) * frequency;
-            table[t * attr->D + i] = (lt_real)cos(angle);
-            table[t * attr->D + half + i] = (lt_real)sin(angle);
+            double angle = (first + (double)t) * attr->frequency[i];
+            table[t * attr->D + i] = (lt_real)(attr->amplitude * cos(angle));
+            table[t * attr->D + half + i] = (lt_real)(attr->amplitude * sin(angle));
         }
     }
 }
@@ -135,6 +138,18 @@ void lt_rope_config_init(lt_rope_config *config)
     *config = (lt_rope_config){.size = sizeof *config, .theta = 10000};
 }
 
+static lt_t rope_table(lt_t x, lt_t first, const lt_rope_config *config)
+{
+    int64_t D = lt_dim(x, 3);
+    size_t size = sizeof(table_attr) + (size_t)(D / 2) * sizeof(double);
+    table_attr *table = lti_graph_alloc(x.graph, size);
+    if (!table) return lt_nil(x.graph);
+    table->T = lt_dim(x, 1);
+    table->D = D;
+    lti_rope_frequencies(config, D, table->frequency, &table->amplitude);
+    return lti_emit_params(x.graph, &lti_op_rope_table, lt_is_nil(first) ? 0 : 1, &first, table, size, 0, NULL);
+}
+
 lt_t lt_rope(lt_t x, lt_t first, const lt_rope_config *config)
 {
     lt_rope_config defaults;
@@ -147,15 +162,9 @@ lt_t lt_rope(lt_t x, lt_t first, const lt_rope_config *config)
                               lt_rank(x), (long long)lt_dim(x, -1));
     if (config->size != sizeof *config)
         return lti_graph_fail(x.graph, LT_EINVAL, "rope: call lt_rope_config_init first");
-    if (!(config->theta > 0))
-        return lti_graph_fail(x.graph, LT_EINVAL, "rope: theta %g; it is to be above 0", config->theta);
-    table_attr table;
-    memset(&table, 0, sizeof table);
-    table.T = lt_dim(x, 1);
-    table.D = lt_dim(x, 3);
-    table.theta = config->theta;
-    lt_t angles =
-        lti_emit_params(x.graph, &lti_op_rope_table, lt_is_nil(first) ? 0 : 1, &first, &table, sizeof table, 0, NULL);
+    char why[LTI_ROPE_TEXT];
+    if (lti_rope_problem(config, lt_dim(x, 3), why)) return lti_graph_fail(x.graph, LT_EINVAL, "rope: %s", why);
+    lt_t angles = rope_table(x, first, config);
     rope_attr attr = {.halves = !config->interleaved, .sign = 1};
     return lti_emit(&lti_op_rope, 2, (lt_t[]){x, angles}, &attr, sizeof attr);
 }

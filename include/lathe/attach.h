@@ -52,7 +52,8 @@ typedef struct lt_attachment {
 LT_API void lt_attach(lt_graph *graph, const lt_attachment *attachment);
 
 /* ---- For layers (nn.h): how a site meets its attachments ---- */
-/* The parameter as the layer must use it: all weight hooks applied. */
+/* The parameter as the layer must use it: all weight hooks applied. A matrix of 16 bits that no hook is meant for comes as
+ * it is, for products read it so; else it comes as f32. */
 LT_API lt_t lt_site_weight(const lt_site *site);
 /* `x` after the input hooks. */
 LT_API lt_t lt_site_input(const lt_site *site, lt_t x);

@@ -57,21 +57,34 @@ LT_API const char *lt_status_name(lt_status status);
 LT_API const char *lt_version(void);
 
 /* Types of stored elements. LT_F32 is lt_real (see above). Block lattices store `block` elements in `bytes` bytes
- * (lt_dtype_block, lt_dtype_bytes) and run along the last axis. */
+ * (lt_dtype_block, lt_dtype_bytes) and run along the last axis; their layouts stand beside their decoders in
+ * kernels/lattice/. All are the types of GGUF files of the same names. */
 typedef enum lt_dtype {
     LT_F32 = 0, /* lt_real */
     LT_BF16,    /* uint16_t, the upper half of a float */
     LT_F16,     /* uint16_t, IEEE binary16 */
     LT_I8,
     LT_I32,
-    LT_Q4_0, /* GGUF: f16 scale + 32 codes of 4 bits, 18 bytes */
-    LT_Q8_0, /* GGUF: f16 scale + 32 codes of 8 bits, 34 bytes */
+    LT_Q4_0, /* blocks of 32: a scale and codes of 4 bits */
+    LT_Q4_1, /* the same with a minimum */
+    LT_Q5_0,
+    LT_Q5_1,
+    LT_Q8_0,
+    LT_Q2_K, /* super-blocks of 256 with quantized scales */
+    LT_Q3_K,
+    LT_Q4_K,
+    LT_Q5_K,
+    LT_Q6_K,
+    LT_IQ4_NL, /* 32: codes of 4 bits into a table of unequal steps */
+    LT_MXFP4,  /* 32: an exponent and 4-bit floats (OCP microscaling) */
+    LT_TQ1_0,  /* 256: ternary, five to a byte */
+    LT_TQ2_0,  /* 256: ternary, four to a byte */
     LT_DTYPE_COUNT
 } lt_dtype;
 
 LT_API const char *lt_dtype_name(lt_dtype type); /* "f32", "q4_0", ...; "?" when out of range */
 LT_API bool lt_dtype_parse(const char *name, lt_dtype *type);
-LT_API int64_t lt_dtype_block(lt_dtype type); /* elements a block: 1, or 32 */
+LT_API int64_t lt_dtype_block(lt_dtype type); /* elements a block: 1, 32 or 256 */
 LT_API size_t lt_dtype_bytes(lt_dtype type);  /* bytes a block */
 LT_API bool lt_dtype_is_lattice(lt_dtype type);
 

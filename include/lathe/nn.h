@@ -22,6 +22,8 @@ LT_API lt_t lt_nn_linear(lt_t x, const char *name);
 /* Rows of the weight [N, C] by int32 index [..] -> [.., C]. */
 LT_API lt_t lt_nn_embedding(lt_t index, const char *name);
 LT_API lt_t lt_nn_rms_norm(lt_t x, const char *name, double eps);
+/* The same with gain 1 + weight (Gemma). */
+LT_API lt_t lt_nn_rms_norm_plus_one(lt_t x, const char *name, double eps);
 LT_API lt_t lt_nn_layer_norm(lt_t x, const char *name, double eps); /* bias optional */
 
 /* The output layer `name`, whose weight is the parameter `weight` ("token_embd.weight" when tied): logits

@@ -52,14 +52,15 @@ LT_API lt_t lt_slice(lt_t x, int axis, int64_t begin, int64_t end);
 LT_API lt_t lt_concat(int n, const lt_t *xs, int axis);        /* n <= 16 */
 LT_API lt_t lt_expand(lt_t x, int rank, const int64_t *shape); /* broadcast to a shape */
 LT_API lt_t lt_cast(lt_t x, lt_dtype type);                    /* f32, bf16, f16 among each other */
-/* Rows of a table: table [N, ...], index int32 of any shape -> index's shape x [...]. A lattice table [N, C] gives
- * dequantized rows. Indices outside [0, N) are refused when bound (lt_index_input). */
+/* Rows of a table: table [N, ...], index int32 of any shape -> index's shape x [...]. A lattice or
+ * 16-bit table [N, C] gives f32 rows. Indices outside [0, N) are refused when bound (lt_index_input). */
 LT_API lt_t lt_gather(lt_t table, lt_t index);
 
 /* ---- Products ---- */
 typedef enum lt_matmul_flags { LT_TRANSPOSE_A = 1, LT_TRANSPOSE_B = 2 } lt_matmul_flags;
 /* [.., M, K] x [.., K, N] -> [.., M, N] after the transposes of the last two axes. Batch axes are equal, or b has none
- * (then a's leading axes are rows). b may be a lattice value [N, K] with LT_TRANSPOSE_B (or [K, N] without). */
+ * (then a's leading axes are rows). b may be a lattice, bf16 or f16 value of two axes: [N, K]
+ * with LT_TRANSPOSE_B (or [K, N] without). */
 LT_API lt_t lt_matmul(lt_t a, lt_t b, unsigned flags);
 
 /* ---- Normalisation: over the last axis C; w, b: [C] ---- */
@@ -69,20 +70,43 @@ LT_API lt_t lt_softmax(lt_t x);
 LT_API lt_t lt_log_softmax(lt_t x);
 
 /* ---- Attention ---- */
+/* How trained frequencies f_i = theta^(-2i/D) are stretched to longer texts. It holds at every length. */
+typedef enum lt_rope_scaling_kind {
+    LT_ROPE_PLAIN = 0,
+    LT_ROPE_LINEAR, /* f / factor */
+    LT_ROPE_LLAMA3, /* by wavelength 2 pi / f: short kept, long divided by factor, blended between */
+    LT_ROPE_YARN,   /* by dimension: a ramp between beta_fast and beta_slow; cos and sin times attention_factor */
+    LT_ROPE_FACTORS /* f_i / factors[i], as the tensor rope_freqs of GGUF files has them */
+} lt_rope_scaling_kind;
+typedef struct lt_rope_scaling {
+    lt_rope_scaling_kind kind;
+    double factor;
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn: 32, 1 */
+    double attention_factor;                  /* yarn; 0: 0.1 ln(factor) + 1 */
+    int64_t original_context;                 /* llama3, yarn: the length it was trained for */
+    const float *factors;                     /* [D/2], copied when recorded */
+} lt_rope_scaling;
+
 typedef struct lt_rope_config {
     size_t size;
     double theta;     /* base of the frequencies: theta^(-2i/D), i < D/2 */
     bool interleaved; /* pairs (2i, 2i+1), as GGUF's llama; default pairs (i, i + D/2), as Hugging Face */
+    lt_rope_scaling scaling;
 } lt_rope_config;
-LT_API void lt_rope_config_init(lt_rope_config *config); /* theta 10000, halves */
+LT_API void lt_rope_config_init(lt_rope_config *config); /* theta 10000, halves, plain */
 /* Rotary embedding (Su et al. 2021) of x [B, T, H, D], D even. Row t has position first + t, where `first` is a
  * rank-0 value or nil (0). */
 LT_API lt_t lt_rope(lt_t x, lt_t first, const lt_rope_config *config);
 
 typedef struct lt_attention_config {
     size_t size;
-    double scale; /* 0: 1/sqrt(D) */
-    bool causal;  /* default true */
+    double scale;   /* 0: 1/sqrt(D) */
+    bool causal;    /* default true */
+    int64_t window; /* causal: a query sees at most so many keys, its own position the last; 0: all */
+    /* int32 [B, T, 2] or nil: query (b, t) sees only keys in [spans[b,t,0], spans[b,t,1]), besides what causal and
+     * window allow: documents packed into one row, padding on either side. A query that sees no key gives 0. */
+    lt_t spans;
 } lt_attention_config;
 LT_API void lt_attention_config_init(lt_attention_config *config);
 /* q [B, T, H, D]; k, v [B, S, G, D], H a multiple of G -> [B, T, H, D]. Causal: query t sees keys 0 .. first + t, where
@@ -115,13 +139,14 @@ typedef struct lt_head_term {
 LT_API const struct lti_head_kind *lt_head_cross_entropy(void);
 LT_API const struct lti_head_kind *lt_head_kl(void);
 /* Loss of the head x W^T, without ever holding [R, V] logits: a chunk of rows is multiplied once, every term reads
- * it, and dX and dW are made on the spot. x [.., C], w [V, C] (f32 or lattice), at most 4 terms. Returns
+ * it, and dX and dW are made on the spot. x [.., C], w [V, C] (f32, 16 bit or lattice), at most 4 terms. Returns
  * sum over terms of weight * (sum over rows) / norm; norm: rank-0 value, or nil for the number of rows whose
  * cross-entropy target is >= 0 (all rows without such a term). Rows masked in a cross-entropy term are masked in all. */
 LT_API lt_t lt_head_loss(lt_t x, lt_t w, int n, const lt_head_term *terms, lt_t norm);
 
 /* ---- Quantization ---- */
-/* x on the grid of a lattice type: the value has that type, its cotangent is f32 and passes straight through.
+/* x on the grid of a lattice type: the value has that type, its cotangent is f32 and passes straight through. Possible
+ * for types with an encoder: q4_0, q4_1, q5_0, q5_1, q8_0.
  * LT_EINVAL when the last axis is no multiple of the block. */
 LT_API lt_t lt_quantize(lt_t x, lt_dtype lattice);
 LT_API lt_t lt_dequantize(lt_t x); /* lattice -> f32 */

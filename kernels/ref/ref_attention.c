@@ -20,35 +20,31 @@ static double product(int64_t n, const R *a, const R *b)
     return s;
 }
 
-/* How many keys query i sees. */
-static int64_t visible(const lti_attention_task *t, int64_t i)
+static void attend(const lti_attention_task *t, int64_t head, int64_t i, double *sum /* [dim] */)
 {
-    return t->causal && t->first + i + 1 < t->S ? t->first + i + 1 : t->S;
+    int64_t dim = t->dim, row = t->heads * dim, kv_row = t->kv_heads * dim, begin, end;
+    int64_t group = head / (t->heads / t->kv_heads);
+    const R *q = t->q + i * row + head * dim, *k = t->k + group * dim, *v = t->v + group * dim;
+    double max = -INFINITY, total = 0;
+    lti_attention_keys(t, i, &begin, &end);
+    for (int64_t j = begin; j < end; j++) {
+        double s = (double)t->scale * product(dim, q, k + j * kv_row);
+        if (s > max || s != s) max = s;
+    }
+    memset(sum, 0, (size_t)dim * sizeof *sum);
+    for (int64_t j = begin; j < end; j++) {
+        double p = exp((double)t->scale * product(dim, q, k + j * kv_row) - max);
+        total += p;
+        for (int64_t d = 0; d < dim; d++) sum[d] += p * (double)v[j * kv_row + d];
+    }
+    for (int64_t d = 0; d < dim; d++) t->out[i * row + head * dim + d] = (R)(end > begin ? sum[d] / total : 0);
+    t->lse[head * t->T + i] = (R)(max + log(total));
 }
 
 void lti_k_attention_ref(const lti_attention_task *t, void *scratch)
 {
-    int64_t dim = t->dim, row = t->heads * dim, kv_row = t->kv_heads * dim;
-    int64_t group = t->head / (t->heads / t->kv_heads);
-    const R *k = t->k + group * dim, *v = t->v + group * dim;
-    double *sum = scratch; /* [dim] */
-    for (int64_t i = t->begin; i < t->end; i++) {
-        const R *q = t->q + i * row + t->head * dim;
-        int64_t keys = visible(t, i);
-        double max = -INFINITY, total = 0;
-        for (int64_t j = 0; j < keys; j++) {
-            double s = (double)t->scale * product(dim, q, k + j * kv_row);
-            if (s > max || s != s) max = s;
-        }
-        memset(sum, 0, (size_t)dim * sizeof *sum);
-        for (int64_t j = 0; j < keys; j++) {
-            double p = exp((double)t->scale * product(dim, q, k + j * kv_row) - max);
-            total += p;
-            for (int64_t d = 0; d < dim; d++) sum[d] += p * (double)v[j * kv_row + d];
-        }
-        for (int64_t d = 0; d < dim; d++) t->out[i * row + t->head * dim + d] = (R)(keys > 0 ? sum[d] / total : 0);
-        t->lse[t->head * t->T + i] = (R)(max + log(total));
-    }
+    for (int64_t head = t->head; head <= t->head + t->more_heads; head++)
+        for (int64_t i = t->begin; i < t->end; i++) attend(t, head, i, scratch);
 }
 
 /* p_ij, and ds_ij through `ds`, for one query of one head. */
@@ -65,12 +61,13 @@ static double probability(const lti_attention_task *t, int64_t head, int64_t i, 
 
 void lti_k_attention_grad_q_ref(const lti_attention_task *t, void *scratch)
 {
-    int64_t dim = t->dim, row = t->heads * dim, kv_row = t->kv_heads * dim;
+    int64_t dim = t->dim, row = t->heads * dim, kv_row = t->kv_heads * dim, begin, end;
     const R *k = t->k + t->head / (t->heads / t->kv_heads) * dim;
     double *sum = scratch; /* [dim] */
     for (int64_t i = t->begin; i < t->end; i++) {
         memset(sum, 0, (size_t)dim * sizeof *sum);
-        for (int64_t j = 0; j < visible(t, i); j++) {
+        lti_attention_keys(t, i, &begin, &end);
+        for (int64_t j = begin; j < end; j++) {
             double ds;
             (void)probability(t, t->head, i, j, &ds);
             for (int64_t d = 0; d < dim; d++) sum[d] += ds * (double)k[j * kv_row + d];
@@ -87,7 +84,9 @@ void lti_k_attention_grad_kv_ref(const lti_attention_task *t, void *scratch)
         memset(sum_k, 0, 2 * (size_t)dim * sizeof *sum_k);
         for (int64_t head = t->head * group; head < (t->head + 1) * group; head++) {
             for (int64_t i = 0; i < t->T; i++) {
-                if (j >= visible(t, i)) continue;
+                int64_t begin, end;
+                lti_attention_keys(t, i, &begin, &end);
+                if (j < begin || j >= end) continue;
                 const R *q = t->q + i * row + head * dim, *dout = t->dout + i * row + head * dim;
                 double ds, p = probability(t, head, i, j, &ds);
                 for (int64_t d = 0; d < dim; d++) {

@@ -1,4 +1,5 @@
-/* ref_convert.c - rows to and from the 16-bit float types, in plain C. The double build rounds to float on the way. */
+/* ref_convert.c - rows to and from the 16-bit float types, in plain C. The double build rounds to float on the way.
+ * Rows to widen may lie anywhere in a mapped file: halves are read at odd addresses too. */
 #include "base/half.h"
 #include "kernels/kernels.h"
 
@@ -9,7 +10,11 @@ void lti_k_to_bf16_ref(int64_t n, const R *x, uint16_t *y)
 
 void lti_k_from_bf16_ref(int64_t n, const uint16_t *x, R *y)
 {
-    for (int64_t i = 0; i < n; i++) y[i] = lti_bf16_to_f32(x[i]);
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, (const char *)x + 2 * i, sizeof half);
+        y[i] = lti_bf16_to_f32(half);
+    }
 }
 
 void lti_k_to_f16_ref(int64_t n, const R *x, uint16_t *y)
@@ -19,5 +24,9 @@ void lti_k_to_f16_ref(int64_t n, const R *x, uint16_t *y)
 
 void lti_k_from_f16_ref(int64_t n, const uint16_t *x, R *y)
 {
-    for (int64_t i = 0; i < n; i++) y[i] = lti_f16_to_f32(x[i]);
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, (const char *)x + 2 * i, sizeof half);
+        y[i] = lti_f16_to_f32(half);
+    }
 }

@@ -8,11 +8,14 @@
  * group is WIDE vectors of lanes; a short rest (one query while generating) takes a single one.
  *
  * A masked score counts as p = 0, not as absent: a NaN or infinity in v reaches the queries that share a block with it,
- * later or earlier (ref skips it). Blocks that no lane sees are skipped.
+ * later or earlier (ref skips it). Blocks that no lane sees are skipped, so a window or packed documents cost what is
+ * seen; blocks that all lanes see need no mask. Rows that see nothing are set to 0 in the end, whatever came of them.
+ *
+ * A few queries alone (generation) go to simd_attention_few.c.
  *
  * Forward: running maximum and sum per lane (online softmax); a new maximum rescales what was accumulated. Rejected:
  * lanes = keys in the forward, which needs a reduction across lanes for each score. */
-#include "kernels/simd/vec.h"
+#include "kernels/simd/attention_few.h"
 
 #include <string.h>
 
@@ -141,32 +144,75 @@ VI void gather(int vecs, rows x, int64_t first, int count, const float *s, const
     for (; d < x.dim; d++) gather_of(1, vecs, x, first, count, d, s, keep, acc);
 }
 
-/* Lanes are queries at positions position + lane, rows are keys first ..: no query sees a later key. */
-VI void hide_later_keys(int vecs, int64_t position, int64_t first, int count, float *s)
+/* The keys that each of some queries sees. */
+typedef struct sight {
+    int64_t begin[MAX_LANES], end[MAX_LANES];
+    int64_t first, last;       /* all of them lie in [first, last); first >= last: none */
+    int64_t common, until;     /* every query sees all of [common, until) */
+    int64_t count, empty_rows; /* queries; how many of them see nothing */
+} sight;
+
+static void look(const lti_attention_task *t, int64_t begin, int64_t count, sight *w)
 {
-    for (int r = 0; r < count; r++) {
-        int64_t hidden = first + r - position; /* so many lanes are too early for this key */
-        if (hidden <= 0) continue;
-        vi limit = v_seti(hidden < MAX_LANES ? (int)hidden : MAX_LANES);
-        for (int l = 0; l < vecs; l++) {
-            float *p = s + (r * vecs + l) * V;
-            vi lane = v_addi(v_count(), v_seti(l * V));
-            v_store(p, v_select(v_gti(limit, lane), v_set(-INFINITY), v_load(p)));
+    w->first = w->until = t->S;
+    w->last = w->common = w->empty_rows = 0;
+    w->count = count;
+    for (int64_t i = 0; i < count; i++) {
+        lti_attention_keys(t, begin + i, &w->begin[i], &w->end[i]);
+        if (w->begin[i] > w->common) w->common = w->begin[i];
+        if (w->end[i] < w->until) w->until = w->end[i];
+        if (w->begin[i] >= w->end[i]) {
+            w->empty_rows++;
+            continue;
         }
+        if (w->begin[i] < w->first) w->first = w->begin[i];
+        if (w->end[i] > w->last) w->last = w->end[i];
     }
 }
 
-/* Lanes are keys at key + lane, rows are queries at positions position ..: the same, seen from the other side. */
-VI void hide_from_earlier_queries(int vecs, int64_t key, int64_t position, int count, float *s)
+/* Whether some query sees one of the keys [first, first + n). */
+static bool seen(const sight *w, int64_t first, int64_t n)
 {
-    for (int r = 0; r < count; r++) {
-        int64_t seen = position + r - key + 1; /* lanes this query sees */
-        if (seen >= vecs * V) continue;
-        vi limit = v_seti(seen > 0 ? (int)seen - 1 : -1);
+    if (first >= w->common && first < w->until) return true;
+    for (int64_t i = 0; i < w->count; i++)
+        if (w->begin[i] < first + n && w->end[i] > first && w->begin[i] < w->end[i]) return true;
+    return false;
+}
+
+static int within(int64_t x, int64_t most)
+{
+    return (int)(x < 0 ? 0 : x < most ? x : most);
+}
+
+/* Lanes are the queries, rows are keys first ..: what is not seen becomes -infinity. */
+VI void hide_keys(int vecs, const sight *w, int64_t first, int count, float *s)
+{
+    int32_t low[MAX_LANES] = {0}, high[MAX_LANES] = {0};
+    if (first >= w->common && first + count <= w->until) return;
+    for (int64_t i = 0; i < w->count; i++) {
+        low[i] = within(w->begin[i] - first, count);
+        high[i] = within(w->end[i] - first, count);
+    }
+    for (int r = 0; r < count; r++)
+        for (int l = 0; l < vecs; l++) {
+            float *p = s + (r * vecs + l) * V;
+            vf x = v_select(v_gti(v_loadi(high + l * V), v_seti(r)), v_load(p), v_set(-INFINITY));
+            v_store(p, v_select(v_gti(v_seti(r + 1), v_loadi(low + l * V)), x, v_set(-INFINITY)));
+        }
+}
+
+/* Lanes are keys at key + lane, rows are the queries: the same, seen from the other side. */
+VI void hide_queries(int vecs, const sight *w, int64_t key, float *s)
+{
+    const int lanes = vecs * V;
+    for (int64_t r = 0; r < w->count; r++) {
+        if (w->begin[r] <= key && w->end[r] >= key + lanes) continue;
+        vi low = v_seti(within(w->begin[r] - key, lanes) - 1), high = v_seti(within(w->end[r] - key, lanes));
         for (int l = 0; l < vecs; l++) {
             float *p = s + (r * vecs + l) * V;
             vi lane = v_addi(v_count(), v_seti(l * V));
-            v_store(p, v_select(v_gti(lane, limit), v_set(-INFINITY), v_load(p)));
+            vf x = v_select(v_gti(high, lane), v_load(p), v_set(-INFINITY));
+            v_store(p, v_select(v_gti(lane, low), x, v_set(-INFINITY)));
         }
     }
 }
@@ -195,10 +241,11 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Keys that queries up to (excluding) `end` see. */
-static int64_t keys_until(const lti_attention_task *t, int64_t end)
+/* Rows of [length, heads, dim] whose query sees nothing become 0. */
+static void clear_blind(const sight *w, int64_t stride, int64_t dim, float *row)
 {
-    return t->causal ? least(t->S, t->first + end) : t->S;
+    for (int64_t i = 0; w->empty_rows && i < w->count; i++)
+        if (w->begin[i] >= w->end[i]) memset(row + i * stride, 0, (size_t)dim * sizeof *row);
 }
 
 /* One group of queries. */
@@ -208,22 +255,24 @@ VI void forward_group(int vecs, const lti_attention_task *t, int64_t begin, int6
     float *q = scratch, *acc = q + dim * lanes, *s = acc + dim * lanes, *line = s + BLOCK * lanes;
     rows k = rows_of(t->k, t->kv_heads, group, dim), v = rows_of(t->v, t->kv_heads, group, dim);
     vf max[4], total[4], keep[4];
+    sight w;
+    look(t, begin, count, &w);
     pack(rows_of(t->q, t->heads, t->head, dim), begin, count, lanes, q);
     memset(acc, 0, (size_t)(dim * lanes) * sizeof *acc);
     for (int l = 0; l < vecs; l++) {
         max[l] = v_set(-INFINITY);
         total[l] = v_zero();
     }
-    int64_t keys = keys_until(t, begin + count);
-    for (int64_t j = 0; j < keys; j += BLOCK) {
-        int n = (int)least(BLOCK, keys - j);
+    for (int64_t j = w.first; j < w.last; j += BLOCK) {
+        int n = (int)least(BLOCK, w.last - j);
+        if (!seen(&w, j, n)) continue;
         scores(vecs, k, j, n, q, t->scale, s);
-        if (t->causal) hide_later_keys(vecs, t->first + begin, j, n, s);
+        hide_keys(vecs, &w, j, n, s);
         online_softmax(vecs, n, s, max, total, keep);
         gather(vecs, v, j, n, s, keep, acc);
     }
     for (int l = 0; l < vecs; l++) {
-        vf inverse = v_div(v_set(1), keys > 0 ? total[l] : v_set(1));
+        vf inverse = v_div(v_set(1), total[l]);
         for (int64_t d = 0; d < dim; d++) {
             float *p = acc + (d * vecs + l) * V;
             v_store(p, v_mul(v_load(p), inverse));
@@ -231,7 +280,9 @@ VI void forward_group(int vecs, const lti_attention_task *t, int64_t begin, int6
         v_store(line + l * V, max[l]);
         v_store(line + lanes + l * V, total[l]);
     }
-    transpose(dim, count, acc, lanes, t->out + (begin * t->heads + t->head) * dim, t->heads * dim);
+    float *out = t->out + (begin * t->heads + t->head) * dim;
+    transpose(dim, count, acc, lanes, out, t->heads * dim);
+    clear_blind(&w, t->heads * dim, dim, out);
     for (int64_t i = 0; i < count; i++)
         t->lse[t->head * t->T + begin + i] = (float)((double)line[i] + log((double)line[lanes + i]));
 }
@@ -255,17 +306,19 @@ VI void grad_q_group(int vecs, const lti_attention_task *t, int64_t begin, int64
     float *dp = s + BLOCK * lanes, *delta = dp + BLOCK * lanes, *lse = delta + lanes;
     rows k = rows_of(t->k, t->kv_heads, group, dim), v = rows_of(t->v, t->kv_heads, group, dim);
     rows d_out = rows_of(t->dout, t->heads, t->head, dim);
+    sight w;
+    look(t, begin, count, &w);
     pack(rows_of(t->q, t->heads, t->head, dim), begin, count, lanes, q);
     pack(d_out, begin, count, lanes, dout);
     memset(acc, 0, (size_t)(dim * lanes) * sizeof *acc);
     memset(delta, 0, 2 * (size_t)lanes * sizeof *delta);
     deltas(d_out, rows_of(t->o, t->heads, t->head, dim), begin, count, delta);
     memcpy(lse, t->lse + t->head * t->T + begin, (size_t)count * sizeof *lse);
-    int64_t keys = keys_until(t, begin + count);
-    for (int64_t j = 0; j < keys; j += BLOCK) {
-        int n = (int)least(BLOCK, keys - j);
+    for (int64_t j = w.first; j < w.last; j += BLOCK) {
+        int n = (int)least(BLOCK, w.last - j);
+        if (!seen(&w, j, n)) continue;
         scores(vecs, k, j, n, q, t->scale, s);
-        if (t->causal) hide_later_keys(vecs, t->first + begin, j, n, s);
+        hide_keys(vecs, &w, j, n, s);
         scores(vecs, v, j, n, dout, 1, dp);
         for (int i = 0; i < n * vecs; i++) {
             vf p = v_exp(v_sub(v_load(s + i * V), v_load(lse + i % vecs * V)));
@@ -274,21 +327,24 @@ VI void grad_q_group(int vecs, const lti_attention_task *t, int64_t begin, int64
         }
         gather(vecs, k, j, n, dp, NULL, acc);
     }
-    transpose(dim, count, acc, lanes, t->dq + (begin * t->heads + t->head) * dim, t->heads * dim);
+    float *dq = t->dq + (begin * t->heads + t->head) * dim;
+    transpose(dim, count, acc, lanes, dq, t->heads * dim);
+    clear_blind(&w, t->heads * dim, dim, dq);
 }
 
-/* What the queries first .. first + n of one head add to dk and dv of the keys begin .. */
+/* What the queries first .. first + n of one head, who see `w`, add to dk and dv of the keys begin .. */
 VI void grad_kv_block(int vecs, const lti_attention_task *t, int64_t head, int64_t begin, int64_t first, int n,
-                      float *scratch)
+                      const sight *w, float *scratch)
 {
     int64_t dim = t->dim, lanes = vecs * V;
     float *k = scratch, *v = k + dim * lanes, *dk = v + dim * lanes, *dv = dk + dim * lanes, *s = dv + dim * lanes;
-    float *dp = s + BLOCK * lanes, *delta = dp + BLOCK * lanes;
-    const float *lse = t->lse + head * t->T + first;
+    float *dp = s + BLOCK * lanes, *delta = dp + BLOCK * lanes, *lse = delta + BLOCK;
     rows q = rows_of(t->q, t->heads, head, dim), dout = rows_of(t->dout, t->heads, head, dim);
     deltas(dout, rows_of(t->o, t->heads, head, dim), first, n, delta);
+    for (int r = 0; r < n; r++) /* a blind query's is -infinity, like all its scores: 0 instead makes p = 0 */
+        lse[r] = w->begin[r] < w->end[r] ? t->lse[head * t->T + first + r] : 0;
     scores(vecs, q, first, n, k, t->scale, s);
-    if (t->causal) hide_from_earlier_queries(vecs, begin, t->first + first, n, s);
+    hide_queries(vecs, w, begin, s);
     scores(vecs, dout, first, n, v, 1, dp);
     for (int r = 0; r < n; r++)
         for (int l = 0; l < vecs; l++) {
@@ -301,6 +357,23 @@ VI void grad_kv_block(int vecs, const lti_attention_task *t, int64_t head, int64
     gather(vecs, q, first, n, dp, NULL, dk);
 }
 
+/* The queries that may see one of the keys begin .. begin + count: [*from, *until). */
+static void askers(const lti_attention_task *t, int64_t begin, int64_t count, int64_t *from, int64_t *until)
+{
+    int64_t i = t->causal && begin > t->first ? begin - t->first : 0, end = t->T, low, high;
+    if (t->causal && t->window > 0) end = least(end, begin + count - 1 - t->first + least(t->window, t->first + t->T));
+    for (; t->spans && i < end; i++) {
+        lti_attention_keys(t, i, &low, &high);
+        if (low < high && low < begin + count && high > begin) break;
+    }
+    for (; t->spans && end > i; end--) {
+        lti_attention_keys(t, end - 1, &low, &high);
+        if (low < high && low < begin + count && high > begin) break;
+    }
+    *from = i;
+    *until = end;
+}
+
 /* One group of keys, over the queries of every head that shares them. */
 VI void grad_kv_group(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, float *scratch)
 {
@@ -309,10 +382,15 @@ VI void grad_kv_group(int vecs, const lti_attention_task *t, int64_t begin, int6
     pack(rows_of(t->v, t->kv_heads, t->head, dim), begin, count, lanes, scratch + panel);
     float *dk = scratch + 2 * panel, *dv = scratch + 3 * panel;
     memset(dk, 0, 2 * (size_t)panel * sizeof *dk);
-    int64_t from = t->causal && begin > t->first ? begin - t->first : 0; /* earlier queries see none of these */
+    int64_t from, until;
+    askers(t, begin, count, &from, &until);
     for (int64_t head = t->head * group; head < (t->head + 1) * group; head++)
-        for (int64_t i = from; i < t->T; i += BLOCK)
-            grad_kv_block(vecs, t, head, begin, i, (int)least(BLOCK, t->T - i), scratch);
+        for (int64_t i = from; i < until; i += BLOCK) {
+            int n = (int)least(BLOCK, until - i);
+            sight w;
+            look(t, i, n, &w);
+            if (seen(&w, begin, count)) grad_kv_block(vecs, t, head, begin, i, n, &w, scratch);
+        }
     int64_t at = (begin * t->kv_heads + t->head) * dim, stride = t->kv_heads * dim;
     transpose(dim, count, dk, lanes, t->dk + at, stride);
     transpose(dim, count, dv, lanes, t->dv + at, stride);
@@ -329,9 +407,19 @@ VI void grad_kv_group(int vecs, const lti_attention_task *t, int64_t begin, int6
         i += count;                                                                                                    \
     }
 
-void LTI_FN(attention)(const lti_attention_task *t, void *scratch)
+static void forward(const lti_attention_task *t, float *scratch)
 {
     FOR_GROUPS(forward_group)
+}
+
+void LTI_FN(attention)(const lti_attention_task *t, void *scratch)
+{
+    if (t->T <= LTI_ATTENTION_FEW) {
+        LTI_FN(attention_few)(t, scratch);
+        return;
+    }
+    lti_attention_task one = *t;
+    for (; one.head <= t->head + t->more_heads; one.head++) forward(&one, scratch);
 }
 
 void LTI_FN(attention_grad_q)(const lti_attention_task *t, void *scratch)

@@ -1,5 +1,5 @@
 /* simd_fill.c - puts this instruction set's kernels into a table that holds a lesser set. What is not named here
- * (log) stays what it was: too rare to be worth a version of its own. */
+ * (log, some encoders) stays what it was: too rare to be worth a version of its own. */
 #include "kernels/simd/vec.h"
 
 #define USE(name) table->name = LTI_FN(name)
@@ -16,5 +16,11 @@ void LTI_PASTE(lti_kernels_fill, _, LTI_ISA)(lti_kernels *table)
     USE(attention), USE(attention_grad_q), USE(attention_grad_kv);
     USE(adamw), USE(sgd), USE(dropout);
     USE(to_bf16), USE(from_bf16), USE(to_f16), USE(from_f16);
-    USE(quantize_q4_0), USE(quantize_q8_0), USE(dequantize_q4_0), USE(dequantize_q8_0);
+    USE(quantize_q4_0), USE(quantize_q8_0), USE(dequantize_q4_0), USE(dequantize_q4_1), USE(dequantize_q5_0),
+        USE(dequantize_q5_1), USE(dequantize_q8_0);
+    USE(dequantize_q2_k), USE(dequantize_q3_k), USE(dequantize_q4_k), USE(dequantize_q5_k), USE(dequantize_q6_k);
+    USE(dequantize_iq4_nl), USE(dequantize_mxfp4), USE(dequantize_tq1_0), USE(dequantize_tq2_0);
+    USE(gemv_f32), USE(gemv_bf16), USE(gemv_f16);
+#define LTI_LATTICE(type, name) USE(gemv_##name);
+#include "kernels/lattice/lattices.def"
 }

@@ -1,11 +1,9 @@
-/* simd_lattice.c - GGUF blocks: the bytes of lattice/ref_q4_0.c and ref_q8_0.c, 32 numbers at once.
+/* simd_lattice.c - GGUF blocks, 32 numbers at once: the numbers of lattice/ref_*.c (lattice_parts.h), and the bytes of
+ * ref_q4_0.c and ref_q8_0.c.
  *
  * Blocks outside the ordinary (a NaN, an infinity, or a maximum so small that 1/d is none) are handed to ref, which
  * defines what becomes of them. Codes are computed with a plain multiply and add: a fused one gives other bytes. */
-#include "base/half.h"
-#include "kernels/simd/vec.h"
-
-enum { PARTS = 32 / V };
+#include "kernels/simd/lattice_parts.h"
 
 /* Largest magnitude of a block; false when ref must take it. */
 VI int load_block(const R *x, vf part[PARTS], float *largest)
@@ -73,30 +71,37 @@ void LTI_FN(quantize_q8_0)(int64_t n, const R *x, void *blocks)
     }
 }
 
-void LTI_FN(dequantize_q4_0)(int64_t n, const void *blocks, R *y)
+typedef void (*decoder)(const uint8_t *block, int part, vf w[PARTS]);
+
+VI void dequantize(decoder part_of, int parts, int64_t bytes, int64_t n, const uint8_t *block, R *y)
 {
-    const uint8_t *block = blocks;
-    const __m128i nibble = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
-    for (int64_t b = 0; b < n / 32; b++, y += 32, block += 18) {
-        uint16_t half;
-        memcpy(&half, block, sizeof half);
-        vf d = v_set(lti_f16_to_f32(half));
-        __m128i q = _mm_loadu_si128((const void *)(block + 2));
-        __m128i low = _mm_sub_epi8(_mm_and_si128(q, nibble), eight);
-        __m128i high = _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(q, 4), nibble), eight);
-        v_store16(y, low, d);
-        v_store16(y + 16, high, d);
-    }
+    for (int64_t b = 0; b < n / (32 * parts); b++, block += bytes)
+#pragma GCC unroll 8
+        for (int part = 0; part < parts; part++, y += 32) {
+            vf w[PARTS];
+            part_of(block, part, w);
+#pragma GCC unroll 4
+            for (int i = 0; i < PARTS; i++) v_store(y + i * V, w[i]);
+        }
 }
 
-void LTI_FN(dequantize_q8_0)(int64_t n, const void *blocks, R *y)
-{
-    const uint8_t *block = blocks;
-    for (int64_t b = 0; b < n / 32; b++, y += 32, block += 34) {
-        uint16_t half;
-        memcpy(&half, block, sizeof half);
-        vf d = v_set(lti_f16_to_f32(half));
-        v_store16(y, _mm_loadu_si128((const void *)(block + 2)), d);
-        v_store16(y + 16, _mm_loadu_si128((const void *)(block + 18)), d);
+#define DEQUANTIZE(name, parts, bytes)                                                                                 \
+    void LTI_FN(dequantize_##name)(int64_t n, const void *blocks, R *y)                                                \
+    {                                                                                                                  \
+        dequantize(part_##name, parts, bytes, n, blocks, y);                                                           \
     }
-}
+
+DEQUANTIZE(q4_0, 1, 18)
+DEQUANTIZE(q4_1, 1, 20)
+DEQUANTIZE(q5_0, 1, 22)
+DEQUANTIZE(q5_1, 1, 24)
+DEQUANTIZE(q8_0, 1, 34)
+DEQUANTIZE(q2_k, 8, 84)
+DEQUANTIZE(q3_k, 8, 110)
+DEQUANTIZE(q4_k, 8, 144)
+DEQUANTIZE(q5_k, 8, 176)
+DEQUANTIZE(q6_k, 8, 210)
+DEQUANTIZE(iq4_nl, 1, 18)
+DEQUANTIZE(mxfp4, 1, 17)
+DEQUANTIZE(tq1_0, 8, 54)
+DEQUANTIZE(tq2_0, 8, 66)

@@ -291,10 +291,33 @@ VI void v_put_bytes(int8_t *p, vf a)
     _mm_storel_epi64((void *)p, _mm_packs_epi16(words, words));
 }
 
-VI void v_store16(float *p, __m128i bytes, vf d)
+VI void v_from_bytes(__m256i bytes, vf y[32 / V])
 {
-    v_store(p, v_mul(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), d));
-    v_store(p + V, v_mul(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))), d));
+    __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+    y[0] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low));
+    y[1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(low, 8)));
+    y[2] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high));
+    y[3] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(high, 8)));
+}
+
+VI vi v_get_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+}
+
+VI vi v_shift_right(vi a, int bits)
+{
+    return _mm256_srli_epi32(a, bits);
+}
+
+typedef struct v_table {
+    vf part[16 / V];
+} v_table;
+
+VI vf v_pick(v_table t, vi index) /* a permutation heeds three bits; the fourth says which half of the table */
+{
+    vf low = _mm256_permutevar8x32_ps(t.part[0], index), high = _mm256_permutevar8x32_ps(t.part[1], index);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
 }
 
 typedef __m256d vd;

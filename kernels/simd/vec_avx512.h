@@ -287,15 +287,38 @@ VI void v_put_bf16(uint16_t *p, vf a)
     _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(h));
 }
 
-/* V codes (whole numbers that fit) as bytes; 16 signed bytes times d as floats. */
+/* V codes (whole numbers that fit) as bytes. */
 VI void v_put_bytes(int8_t *p, vf a)
 {
     _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)));
 }
 
-VI void v_store16(float *p, __m128i bytes, vf d)
+/* 32 signed bytes as floats. */
+VI void v_from_bytes(__m256i bytes, vf y[32 / V])
 {
-    v_store(p, v_mul(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), d));
+    y[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(bytes)));
+    y[1] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(bytes, 1)));
+}
+
+/* V bytes as integers; right shift. */
+VI vi v_get_bytes(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+}
+
+VI vi v_shift_right(vi a, int bits)
+{
+    return _mm512_srli_epi32(a, (unsigned)bits);
+}
+
+/* 16 floats, and those whose numbers are the low four bits of each index. */
+typedef struct v_table {
+    vf part[16 / V];
+} v_table;
+
+VI vf v_pick(v_table t, vi index)
+{
+    return _mm512_permutexvar_ps(index, t.part[0]);
 }
 
 typedef __m512d vd; /* V/2 doubles */

@@ -1,0 +1,20 @@
+/* ref_q4_k.c - GGUF Q4_K, in plain C: 256 numbers in 144 bytes, in 8 sub-blocks of 32: y = d s q - dmin m.
+ *
+ *     bytes 0, 1: d; 2, 3: dmin (f16); 4 .. 15: scales s and minima m of six bits (lti_k_scale)
+ *     16 .. 143: codes q; of every 32 bytes the low halves are one sub-block, the high halves the next */
+#include "kernels/kernels.h"
+#include "kernels/lattice/blocks.h"
+
+void lti_k_dequantize_q4_k_ref(int64_t n, const void *blocks, R *y)
+{
+    const uint8_t *block = blocks;
+    for (int64_t b = 0; b < n / 256; b++, block += 144) {
+        float d = lti_half_at(block), dmin = lti_half_at(block + 2);
+        for (int j = 0; j < 8; j++, y += 32) {
+            int s, m;
+            lti_k_scale(block + 4, j, &s, &m);
+            float scale = d * (float)s, minimum = dmin * (float)m;
+            for (int i = 0; i < 32; i++) y[i] = scale * (float)(block[16 + j / 2 * 32 + i] >> j % 2 * 4 & 15) - minimum;
+        }
+    }
+}

@@ -1,0 +1,16 @@
+/* ref_tq1_0.c - GGUF TQ1_0, in plain C: 256 ternary numbers in 54 bytes, y = (digit - 1) d.
+ *
+ *     A byte is ceil(256 V / 243), V a number of five ternary digits: digit n is ((byte 3^n mod 256) 3) >> 8 (lti_trit)
+ *     bytes 0 .. 31: digit n of byte i is element 32 n + i; 32 .. 47: digit n of byte 32 + i is element 160 + 16 n + i;
+ *     48 .. 51: digit n < 4 of byte 48 + i is element 240 + 4 n + i; 52, 53: d (f16) */
+#include "kernels/kernels.h"
+#include "kernels/lattice/blocks.h"
+
+void lti_k_dequantize_tq1_0_ref(int64_t n, const void *blocks, R *y)
+{
+    const uint8_t *block = blocks;
+    for (int64_t b = 0; b < n / 256; b++, block += 54, y += 256) {
+        float d = lti_half_at(block + 52);
+        for (int i = 0; i < 256; i++) y[i] = (float)lti_tq1_0_code(block, i) * d;
+    }
+}
