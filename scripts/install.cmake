@@ -14,7 +14,7 @@ install(FILES LICENSE NOTICE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
 
 # What a program linked with the archive must link too.
-set(LATHE_STATIC_NEEDS jansson xxhash z)
+set(LATHE_STATIC_NEEDS jansson xxhash pcre2-8 utf8proc z)
 if(LT_WITH_ONEDNN)
   list(APPEND LATHE_STATIC_NEEDS dnnl)
 endif()

@@ -11,6 +11,7 @@ import sys
 HEADERS = {
     "base": "base", "params": "autograd", "graph": "autograd", "plan": "autograd", "ops": "autograd",
     "attach": "autograd", "optim": "optim", "nn": "nn", "formats": "data", "data": "data", "tokenizer": "data",
+    "gguf": "data", "chat": "data", "convert": "models", "infer": "infer", "evals": "evals",
     "qat": "qat", "lora": "lora", "distill": "distill", "prune": "prune", "models": "models", "train": "train",
     "recipes": "recipes",
 }
@@ -21,12 +22,14 @@ OUTLINE = {
     "autograd": {"base", "kernels"},
     "optim": {"base", "kernels", "autograd"},
     "nn": {"base", "kernels", "autograd"},
-    "data": {"base"},
+    "data": {"base", "kernels"},
     "models": {"base", "kernels", "autograd", "nn", "data"},
 }
 for feature in FEATURES:
     OUTLINE[feature] = {"base", "kernels", "autograd", "nn", "data"}
-OUTLINE["train"] = set(OUTLINE)
+OUTLINE["infer"] = {"base", "kernels", "autograd", "nn", "data", "models", "qat"}
+OUTLINE["train"] = set(OUTLINE) - {"infer"}
+OUTLINE["evals"] = set(OUTLINE)
 OUTLINE["recipes"] = set(OUTLINE)
 OUTLINE["cli"] = set(OUTLINE)
 FREE = {"tests", "examples", "bench"}

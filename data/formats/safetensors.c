@@ -3,8 +3,10 @@
  *     u64 N, little-endian | N bytes of JSON | byte buffer
  *
  * The rules are those of the format's own reader (the safetensors crate), in its order: a file both accept means the
- * same to both. One is stricter: a duplicate key is always refused. Tensors sorted by offset must follow each other
- * without hole or overlap to the exact end of the file, so every byte of the buffer has one meaning. */
+ * same to both. Two are stricter, as the format's text is: a duplicate key is always refused, and nothing may stand
+ * before the header's brace. Tensors sorted by offset must follow each other without hole or overlap to the exact end
+ * of the file, so every byte of the buffer has one meaning. */
+#include "data/foreign.h"
 #include "data/formats/tensor_file.h"
 #include "data/utf8.h"
 
@@ -89,8 +91,10 @@ static lt_status header_size(lt_ctx *ctx, const char *path, const lti_map *map, 
 static lt_status parse_header(lt_ctx *ctx, lti_shard *shard)
 {
     uint64_t n = 0;
-    LTI_TRY(header_size(ctx, shard->path, &shard->map, &n));
-    const unsigned char *text = shard->map.data + 8;
+    const lti_map *map = &shard->map;
+    if (map->size < 9 || map->data[8] != '{') LTI_TRY(lti_explain_foreign(ctx, shard->path, map, "safetensors"));
+    LTI_TRY(header_size(ctx, shard->path, map, &n));
+    const unsigned char *text = map->data + 8;
     uint64_t bad = lti_utf8_check(text, n);
     if (bad < n)
         return lti_fail(ctx, LT_EFORMAT, "%s: byte %" PRIu64 ": the header is not UTF-8", shard->path, 8 + bad);

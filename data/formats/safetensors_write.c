@@ -64,9 +64,11 @@ static lt_status check_entry(lt_ctx *ctx, const lt_tensor_entry *entry)
                         over ? "its shape overflows 64 bits" : "its elements do not fill whole bytes");
     bool real = entry->dtype == LT_STORED_F16 || entry->dtype == LT_STORED_BF16 || entry->dtype == LT_STORED_F32 ||
                 entry->dtype == LT_STORED_F64;
-    if ((entry->data && entry->real) || (n > 0 && !entry->data && !entry->real) || (entry->real && !real))
+    int sources = (entry->data != NULL) + (entry->real != NULL) + (entry->make != NULL);
+    if (sources > 1 || (n > 0 && sources == 0) || (entry->real && !real))
         return lti_fail(ctx, LT_EINVAL,
-                        "safetensors: tensor '%s': give either bytes, or real numbers for F16, BF16, F32 or F64",
+                        "safetensors: tensor '%s': give either bytes, or what makes them, or real numbers for F16, "
+                        "BF16, F32 or F64",
                         entry->name);
     return LT_OK;
 }
@@ -118,8 +120,18 @@ static lt_status header_text(lt_ctx *ctx, const lt_tensor_entry *const *order, i
     return LT_OK;
 }
 
-static lt_status write_entry(lti_writer *writer, const lt_tensor_entry *entry)
+static lt_status write_made(lt_ctx *ctx, lti_writer *writer, const lt_tensor_entry *entry)
 {
+    const void *bytes = NULL;
+    if (elements_of(entry) == 0) return LT_OK;
+    LTI_TRY(entry->make(entry->user, &bytes));
+    if (!bytes) return lti_fail(ctx, LT_EINVAL, "safetensors: tensor '%s' was not made", entry->name);
+    return lti_writer_add(writer, bytes, bytes_of(entry));
+}
+
+static lt_status write_entry(lt_ctx *ctx, lti_writer *writer, const lt_tensor_entry *entry)
+{
+    if (entry->make) return write_made(ctx, writer, entry);
     if (entry->data) return lti_writer_add(writer, entry->data, bytes_of(entry));
     char block[BLOCK * 8];
     size_t bytes = (size_t)lt_stored_bits(entry->dtype) / 8;
@@ -132,13 +144,14 @@ static lt_status write_entry(lti_writer *writer, const lt_tensor_entry *entry)
     return LT_OK;
 }
 
-static lt_status write_all(lti_writer *writer, const lti_text *header, const lt_tensor_entry *const *order, int count)
+static lt_status write_all(lt_ctx *ctx, lti_writer *writer, const lti_text *header, const lt_tensor_entry *const *order,
+                           int count)
 {
     unsigned char size[8];
     for (int i = 0; i < 8; i++) size[i] = (unsigned char)(header->length >> 8 * i);
     LTI_TRY(lti_writer_add(writer, size, sizeof size));
     LTI_TRY(lti_writer_add(writer, header->data, header->length));
-    for (int i = 0; i < count; i++) LTI_TRY(write_entry(writer, order[i]));
+    for (int i = 0; i < count; i++) LTI_TRY(write_entry(ctx, writer, order[i]));
     return LT_OK;
 }
 
@@ -174,7 +187,7 @@ lt_status lt_tensors_write(lt_ctx *ctx, const char *path, const lt_tensor_entry 
     if (status == LT_OK) status = header_text(ctx, order, count, metadata, pairs, &header);
     if (status == LT_OK) status = lti_writer_open(ctx, path, &writer);
     if (status == LT_OK) {
-        status = write_all(writer, &header, order, count);
+        status = write_all(ctx, writer, &header, order, count);
         if (status == LT_OK)
             status = lti_writer_commit(writer, hash);
         else

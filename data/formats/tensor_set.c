@@ -91,6 +91,14 @@ static lt_status shard_names(lt_ctx *ctx, const char *path, json_t *map, const c
     return LT_OK;
 }
 
+static lt_status missing_shard(lt_ctx *ctx, const char *file)
+{
+    return lti_fail(ctx, LT_EIO,
+                    "cannot open %s: the index names it, and no such file is there; all shards must lie beside their "
+                    "index: fetch the missing ones",
+                    file);
+}
+
 static lt_status open_shards(lt_tensors *t, const char *directory, const char **names, size_t count)
 {
     t->shards = lti_alloc_array(t->ctx, count, sizeof *t->shards);
@@ -98,7 +106,8 @@ static lt_status open_shards(lt_tensors *t, const char *directory, const char **
     for (size_t i = 0; i < count; i++) {
         char *file = lti_path_join(t->ctx, directory, names[i]);
         if (!file) return LT_ENOMEM;
-        lt_status status = lti_shard_open(t->ctx, file, &t->shards[i]);
+        bool there = lti_file_exists(file);
+        lt_status status = there ? lti_shard_open(t->ctx, file, &t->shards[i]) : missing_shard(t->ctx, file);
         lti_free(t->ctx, file);
         if (status != LT_OK) return lti_fail_in(t->ctx, "shard %zu of %zu", i + 1, count);
         t->shard_count++;

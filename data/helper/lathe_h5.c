@@ -1,199 +1,183 @@
-/* lathe_h5.c - the program lathe-h5: reads one dataset of an HDF5 file for lathe, in a process of its own.
+/* lathe_h5.c - the program lathe-h5: opens one HDF5 file for lathe, in a process of its own.
  *
- * The only file that includes hdf5.h. libhdf5 has a record of memory errors on damaged files; here they end this
- * process, not the training. It limits its own memory and time, loads no plugins, opens nothing but the one file, and
- * accepts a short list of types and layouts before it lets the library read. Protocol: data/formats/h5_message.h. */
-#include "data/formats/h5_message.h"
-#include "lathe/base.h"
+ * The files of this folder are the only ones that include hdf5.h. libhdf5 has a record of memory errors on damaged
+ * files; here they end this process, not the training. It limits its own memory and time, loads no plugins, opens
+ * nothing but the one file, and accepts a short list of types and layouts before it lets the library read. A request
+ * that takes too long ends the process by a signal it cannot miss: lathe itself sends none. Protocol:
+ * data/formats/h5_message.h. */
+#include "data/helper/h5_helper.h"
 
-#include <hdf5.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MEMORY (UINT64_C(1) << 30)  /* address space beside the data */
-#define LARGEST (UINT64_C(1) << 36) /* bytes of data */
-#define EXPANSION UINT64_C(1100)    /* deflate makes at most 1032 bytes of one */
+#define MEMORY (UINT64_C(1) << 30) /* address space beside the window */
 
-static lti_h5_message *message;
+lti_h5_message *helper_message;
 
-static int refuse(lt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static int refuse(lt_status status, const char *format, ...)
+static void *window;
+static uint64_t window_bytes;
+static rlim_t seconds; /* a request may take */
+
+int helper_refuse(lt_status status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vsnprintf(message->text, sizeof message->text, format, args);
+    vsnprintf(helper_message->text, sizeof helper_message->text, format, args);
     va_end(args);
-    message->status = status;
-    return LTI_H5_REFUSED;
+    helper_message->status = status;
+    return 1;
 }
 
 /* The sanitizers reserve terabytes of addresses: under them memory is not limited. */
-static void limit(uint64_t bytes)
-{
-    struct rlimit seconds = {60 + bytes / 10000000, 60 + LARGEST / 10000000}, none = {0, 0};
-#if !defined(__SANITIZE_ADDRESS__)
-    struct rlimit memory = {MEMORY + bytes, MEMORY + LARGEST};
-    setrlimit(RLIMIT_AS, &memory);
+#ifdef __has_feature
+#define SANITIZED __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
 #endif
-    setrlimit(RLIMIT_CPU, &seconds);
-    setrlimit(RLIMIT_CORE, &none);
-}
 
-/* Every step of the path must be a hard link: the others lead out of the file or around in it. */
-static int check_links(hid_t file, const char *dataset)
+static void limit_memory(uint64_t bytes)
 {
-    char path[1024];
-    size_t length = strlen(dataset);
-    if (length == 0 || length >= sizeof path) return refuse(LT_EINVAL, "a dataset name has 1 to 1023 bytes");
-    for (size_t i = 1; i <= length; i++) {
-        if ((dataset[i] != '/' && dataset[i] != 0) || dataset[i - 1] == '/') continue;
-        memcpy(path, dataset, i);
-        path[i] = 0;
-        H5L_info_t info;
-        if (H5Lexists(file, path, H5P_DEFAULT) <= 0) return refuse(LT_EINVAL, "there is no '%.200s' in it", path);
-        if (H5Lget_info(file, path, &info, H5P_DEFAULT) < 0)
-            return refuse(LT_EFORMAT, "the link '%.200s' is damaged", path);
-        if (info.type != H5L_TYPE_HARD)
-            return refuse(LT_EUNSUPPORTED, "'%.200s' is a soft or external link, which is not followed", path);
-    }
-    return 0;
+    struct rlimit memory = {MEMORY + 4 * bytes, MEMORY + 4 * LTI_H5_LARGEST}; /* window, chunk, two to unpack it */
+    if (!SANITIZED) setrlimit(RLIMIT_AS, &memory);
 }
 
-/* Layout and filters; run before anything else is asked of the dataset. */
-static int check_storage(hid_t set)
+/* Gives the request its time, of the clock and of the processor. */
+static void limit_time(uint64_t bytes)
 {
-    hid_t how = H5Dget_create_plist(set);
-    if (how < 0) return refuse(LT_EFORMAT, "its properties are damaged");
-    H5D_layout_t layout = H5Pget_layout(how);
-    if (layout != H5D_COMPACT && layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED)
-        return refuse(LT_EUNSUPPORTED, "it is a virtual dataset, which would open other files");
-    if (H5Pget_external_count(how) != 0)
-        return refuse(LT_EUNSUPPORTED, "its data lie in another file, which is not opened");
-    int filters = H5Pget_nfilters(how);
-    if (filters < 0) return refuse(LT_EFORMAT, "its filters are damaged");
-    for (int i = 0; i < filters; i++) {
-        unsigned flags;
-        size_t values = 0;
-        H5Z_filter_t filter = H5Pget_filter2(how, (unsigned)i, &flags, &values, NULL, 0, NULL, NULL);
-        if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32 &&
-            filter != H5Z_FILTER_SCALEOFFSET)
-            return refuse(LT_EUNSUPPORTED,
-                          "it is packed by filter %d; only deflate, shuffle, fletcher32 and scale-offset are read: "
-                          "repack it with `h5repack -f GZIP=4`",
-                          (int)filter);
-    }
-    return 0;
+    struct rusage used;
+    struct rlimit cpu;
+    rlim_t more = seconds + bytes / 10000000;
+    getrusage(RUSAGE_SELF, &used);
+    getrlimit(RLIMIT_CPU, &cpu);
+    cpu.rlim_cur = (rlim_t)used.ru_utime.tv_sec + (rlim_t)used.ru_stime.tv_sec + 1 + more;
+    if (cpu.rlim_cur < cpu.rlim_max) setrlimit(RLIMIT_CPU, &cpu);
+    alarm((unsigned)more);
 }
 
-static hid_t half_float(H5T_order_t order)
-{
-    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
-    H5Tset_fields(type, 15, 10, 5, 0, 10);
-    H5Tset_size(type, 2);
-    H5Tset_ebias(type, 15);
-    H5Tset_order(type, order);
-    return type;
-}
-
-/* What the stored type is sent as; 0 when it is not on the list. */
-static uint32_t kind_of(hid_t type)
-{
-    size_t size = H5Tget_size(type);
-    if (H5Tget_class(type) == H5T_INTEGER) {
-        if ((size != 1 && size != 2 && size != 4 && size != 8) || H5Tget_precision(type) != 8 * size) return 0;
-        if (H5Tget_order(type) != H5T_ORDER_LE && H5Tget_order(type) != H5T_ORDER_BE) return 0;
-        return size < 4 || (size == 4 && H5Tget_sign(type) == H5T_SGN_2) ? LTI_H5_I32 : LTI_H5_I64;
-    }
-    if (H5Tget_class(type) != H5T_FLOAT) return 0;
-    if (H5Tequal(type, H5T_IEEE_F64LE) > 0 || H5Tequal(type, H5T_IEEE_F64BE) > 0) return LTI_H5_F64;
-    hid_t known[] = {H5T_IEEE_F32LE, H5T_IEEE_F32BE, half_float(H5T_ORDER_LE), half_float(H5T_ORDER_BE)};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (H5Tequal(type, known[i]) > 0) return LTI_H5_F32;
-    return 0;
-}
-
-/* Shape and size, bounded by what a file of that size can hold. */
-static int measure(hid_t set, uint64_t file_bytes)
-{
-    hid_t type = H5Dget_type(set), space = H5Dget_space(set);
-    if (type < 0 || space < 0) return refuse(LT_EFORMAT, "its type or shape is damaged");
-    message->kind = kind_of(type);
-    if (!message->kind)
-        return refuse(LT_EUNSUPPORTED,
-                      "its elements are neither integers of 1, 2, 4 or 8 bytes nor IEEE floats of 2, 4 or 8 bytes");
-    H5S_class_t class = H5Sget_simple_extent_type(space);
-    int rank = H5Sget_simple_extent_ndims(space);
-    if ((class != H5S_SIMPLE && class != H5S_SCALAR) || rank < 0) return refuse(LT_EUNSUPPORTED, "it has no elements");
-    if (rank > LTI_H5_RANK)
-        return refuse(LT_EUNSUPPORTED, "it has %d dimensions; at most %d are read", rank, LTI_H5_RANK);
-    hsize_t shape[LTI_H5_RANK];
-    if (H5Sget_simple_extent_dims(space, shape, NULL) != rank) return refuse(LT_EFORMAT, "its shape is damaged");
-    uint64_t bytes = message->kind == LTI_H5_I32 || message->kind == LTI_H5_F32 ? 4 : 8;
-    message->rank = (uint32_t)rank;
-    for (int i = 0; i < rank; i++) {
-        if (__builtin_mul_overflow(bytes, shape[i], &bytes) || bytes > LARGEST)
-            return refuse(LT_ELIMIT, "it has more than %llu bytes", (unsigned long long)LARGEST);
-        message->shape[i] = (int64_t)shape[i];
-    }
-    if (bytes / EXPANSION / 8 > file_bytes)
-        return refuse(LT_EFORMAT, "its %llu bytes cannot come out of a file of %llu", (unsigned long long)bytes,
-                      (unsigned long long)file_bytes);
-    message->bytes = bytes;
-    return 0;
-}
-
-static int read_elements(hid_t set)
-{
-    const hid_t native[] = {[LTI_H5_I32] = H5T_NATIVE_INT32,
-                            [LTI_H5_I64] = H5T_NATIVE_INT64,
-                            [LTI_H5_F32] = H5T_NATIVE_FLOAT,
-                            [LTI_H5_F64] = H5T_NATIVE_DOUBLE};
-    uint64_t bytes = message->bytes;
-    limit(bytes);
-    if (bytes == 0) return 0;
-    if (ftruncate(LTI_H5_FD, (off_t)(LTI_H5_DATA + bytes)) != 0) return refuse(LT_ENOMEM, "no memory for its elements");
-    void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, LTI_H5_FD, LTI_H5_DATA);
-    if (data == MAP_FAILED) return refuse(LT_ENOMEM, "no memory for its %llu bytes", (unsigned long long)bytes);
-    if (H5Dread(set, native[message->kind], H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
-        return refuse(LT_EFORMAT, "its elements cannot be read: the file is damaged or truncated");
-    return 0;
-}
-
-static int read_dataset(const char *path, const char *dataset)
+void *helper_window(uint64_t bytes)
 {
     struct stat st;
-    if (stat(path, &st) != 0) return refuse(LT_EIO, "the file has gone");
+    if (bytes <= window_bytes && window) return window;
+    if (window) munmap(window, window_bytes);
+    window = NULL;
+    limit_memory(bytes);
+    limit_time(bytes);
+    window_bytes = 0;
+    if (bytes > LTI_H5_LARGEST || fstat(LTI_H5_MEMORY, &st) != 0 ||
+        ((uint64_t)st.st_size < LTI_H5_WINDOW + bytes &&
+         ftruncate(LTI_H5_MEMORY, (off_t)(LTI_H5_WINDOW + bytes)) != 0)) {
+        helper_refuse(LT_ENOMEM, "no memory for %llu bytes", (unsigned long long)bytes);
+        return NULL;
+    }
+    void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, LTI_H5_MEMORY, LTI_H5_WINDOW);
+    if (map == MAP_FAILED) {
+        helper_refuse(LT_ENOMEM, "no memory for %llu bytes", (unsigned long long)bytes);
+        return NULL;
+    }
+    window_bytes = bytes;
+    return window = map;
+}
+
+/* The file and the dataset that is being read or written. */
+static hid_t file = -1;
+static uint64_t file_bytes;
+static helper_slabs slabs;
+
+static int open_file(bool write, const char *path)
+{
+    struct stat st;
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     H5PLset_loading_state(0);
+    if (write) {
+        file = helper_create_file(path);
+        return file < 0 ? helper_refuse(LT_EIO, "libhdf5 cannot create the file") : 0;
+    }
+    if (stat(path, &st) != 0) return helper_refuse(LT_EIO, "the file has gone");
+    file_bytes = (uint64_t)st.st_size;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_sec2(access);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    if (file < 0) return refuse(LT_EFORMAT, "not an HDF5 file, or damaged or truncated");
-    int code = check_links(file, dataset);
-    if (code) return code;
-    H5O_info_t info;
-    if (H5Oget_info_by_name(file, dataset, &info, H5P_DEFAULT) < 0) return refuse(LT_EFORMAT, "the object is damaged");
-    if (info.type != H5O_TYPE_DATASET) return refuse(LT_EINVAL, "it is a group or a type, not a dataset");
-    hid_t set = H5Dopen2(file, dataset, H5P_DEFAULT);
-    if (set < 0) return refuse(LT_EFORMAT, "the dataset is damaged");
-    code = check_storage(set);
-    if (!code) code = measure(set, (uint64_t)st.st_size);
-    if (!code) code = read_elements(set);
+    file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    return file < 0 ? helper_refuse(LT_EFORMAT, "not an HDF5 file, or damaged or truncated") : 0;
+}
+
+/* libhdf5 writes when it closes: the set and the file say here whether all has arrived. */
+static int finish(void)
+{
+    herr_t failed = slabs.set > 0 ? H5Dclose(slabs.set) : 0;
+    slabs.set = 0;
+    errno = 0;
+    if (H5Fclose(file) < 0) failed = -1;
+    file = -1;
+    return failed < 0 ? helper_refuse(LT_EIO, "the end of the file was not written: %s",
+                                      errno ? strerror(errno) : "libhdf5 gives no reason")
+                      : 0;
+}
+
+static int read_next(void)
+{
+    uint64_t elements = helper_slabs_next(&slabs);
+    if (slabs.set <= 0) return helper_refuse(LT_EINVAL, "no dataset was asked for");
+    int code = helper_slabs_move(&slabs, false);
+    helper_message->elements = elements;
     return code;
+}
+
+static int write_next(void)
+{
+    if (slabs.set <= 0 || helper_slabs_next(&slabs) == 0) return helper_refuse(LT_EINVAL, "no elements are missing");
+    int code = helper_slabs_move(&slabs, true);
+    helper_message->elements = helper_slabs_next(&slabs);
+    return code;
+}
+
+static int answer(bool write, const char *path, char request)
+{
+    if (request == LTI_H5_OPEN) return open_file(write, path);
+    if (file < 0) return helper_refuse(LT_EINVAL, "no file is open");
+    if (request == LTI_H5_NEXT && !write) return read_next();
+    if (request == LTI_H5_DATA && write) return write_next();
+    if (request == LTI_H5_PAIR && write) return helper_write_pair(file);
+    if (request == LTI_H5_FINISH && write) return finish();
+    if (slabs.set > 0 && H5Dclose(slabs.set) < 0 && write)
+        return helper_refuse(LT_EIO, "its elements were not written");
+    slabs = (helper_slabs){0};
+    if (request == LTI_H5_LIST && !write) return helper_list(file, file_bytes);
+    if (request == LTI_H5_FIND && !write) return helper_find(file, file_bytes, helper_message->name, &slabs);
+    if (request == LTI_H5_CREATE && write) return helper_create(file, &slabs);
+    return helper_refuse(LT_EINVAL, "there is no request %d", request);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) return 64;
-    limit(0);
-    message = mmap(NULL, LTI_H5_DATA, PROT_READ | PROT_WRITE, MAP_SHARED, LTI_H5_FD, 0);
-    if (message == MAP_FAILED) return 64;
-    message->magic = LTI_H5_MAGIC;
+    static const struct rlimit none;
+    if (argc != 4 || (strcmp(argv[1], "read") != 0 && strcmp(argv[1], "write") != 0)) return 64;
+    bool write_mode = argv[1][0] == 'w';
+    seconds = (rlim_t)strtoul(argv[3], NULL, 10);
+    limit_memory(LTI_H5_SLAB);
+    setrlimit(RLIMIT_CORE, &none);
+    signal(SIGINT, SIG_IGN); /* of the terminal: lathe decides what an interrupt means, and its end is ours */
+    helper_message = mmap(NULL, LTI_H5_WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, LTI_H5_MEMORY, 0);
+    if (helper_message == MAP_FAILED) return 64;
+    char request;
+    while (read(LTI_H5_REQUESTS, &request, 1) == 1) {
+        helper_message->magic = LTI_H5_MAGIC;
+        helper_message->status = LT_OK;
+        helper_message->name[LTI_H5_TEXT - 1] = 0;
+        limit_time(window_bytes);
+        answer(write_mode, argv[2], request);
+        alarm(0);
+        if (write(LTI_H5_REPLIES, &request, 1) != 1) break;
+    }
     /* _exit: what libhdf5 does when it closes a damaged file is of no interest any more. */
-    _exit(read_dataset(argv[1], argv[2]));
+    _exit(0);
 }

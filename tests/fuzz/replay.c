@@ -1,9 +1,12 @@
 /* replay.c - runs a fuzz target without libFuzzer: over its corpus, then over mutations of the valid seeds.
  *
- * Usage: replay CORPUS_DIRECTORY [MUTATIONS]     (2000; LT_TEST_SEED chooses which, 1)
+ * Usage: replay CORPUS_DIRECTORY [MUTATIONS]     (10000; LT_TEST_SEED chooses which, 1)
  *
  * Files ok-* must be accepted, bad-* refused; others only survive. The inputs run in a child process: when it dies, by
- * a signal, a sanitizer or the alarm, the parent knows which input that was, makes it again and leaves it in a file. */
+ * a signal, a sanitizer or because an input took too long, the parent knows which input that was, makes it again and
+ * leaves it in a file. An input may take 2 s of this process's own time, so that a busy machine does no harm, and 20 s
+ * by the clock, so that one that sleeps is found, too. What the library allocates is bounded by fz_run; the peak of the
+ * whole process catches what others allocate for it. */
 #include "base/rng.h"
 #include "tests/fuzz/fuzzing.h"
 
@@ -12,11 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SIZE_LIMIT 65536
-#define SECONDS 20 /* of one input: more is a hang */
+#define MUTATIONS 10000
+#define BUSY_SECONDS 2 /* of one input: more is a hang */
+#define CLOCK_SECONDS 20
+#define PEAK_KIB (1L << 20) /* of the process; a sanitizer keeps 256 MiB of freed blocks, and as much for itself */
 
 typedef struct input {
     char name[256];
@@ -76,7 +84,7 @@ static size_t mutate_once(uint8_t *bytes, size_t size, const uint32_t r[4])
     if (size == 0) return put(bytes, size, 0, 0, &extremes[r[1] % 8], 1);
     size_t at = r[1] % size, length = 1 + r[2] % (size - at), digits = 0;
     const input *other = &seeds[r[3] % (unsigned)valid_count];
-    switch (r[0] % 8) {
+    switch (r[0] % 9) {
     case 0:
     case 1: bytes[at] ^= (uint8_t)(1 << r[2] % 8); return size;
     case 2: bytes[at] = extremes[r[2] % 8]; return size;
@@ -93,7 +101,13 @@ static size_t mutate_once(uint8_t *bytes, size_t size, const uint32_t r[4])
         memcpy(copy, bytes + at, length);
         return put(bytes, size, at, 0, copy, length);
     }
-    default: /* the next number is another one */
+    case 7: { /* a binary number is another one: small, or near the ends of its type */
+        static const uint64_t whole[] = {0, 1, 32, 1 << 16, INT32_MAX, UINT32_MAX, INT64_MAX, UINT64_MAX};
+        uint64_t number = whole[r[2] % 8] + r[3] % 3 - 1;
+        size_t count = r[2] & 8 ? 4 : 8;
+        return put(bytes, size, at, count < size - at ? count : size - at, &number, count);
+    }
+    default: /* the next number in letters is another one */
         while (at < size && (bytes[at] < '0' || bytes[at] > '9')) at++;
         while (at + digits < size && bytes[at + digits] >= '0' && bytes[at + digits] <= '9') digits++;
         return put(bytes, size, at, digits, numbers[r[2] % 8], strlen(numbers[r[2] % 8]));
@@ -134,6 +148,14 @@ static uint8_t *make_input(uint64_t seed, int number, size_t *size)
 
 /* ---- Running ---- */
 
+/* SIGPROF or SIGALRM ends the process unless this is called again in time. */
+static void wind_up(void)
+{
+    const struct itimerval busy = {.it_value.tv_sec = BUSY_SECONDS};
+    setitimer(ITIMER_PROF, &busy, NULL);
+    alarm(CLOCK_SECONDS);
+}
+
 static int run_all(uint64_t seed, int count, volatile int *current, volatile int *accepted)
 {
     int wrong = 0;
@@ -141,7 +163,7 @@ static int run_all(uint64_t seed, int count, volatile int *current, volatile int
         size_t size;
         uint8_t *bytes = make_input(seed, i, &size);
         *current = i;
-        alarm(SECONDS);
+        wind_up();
         LLVMFuzzerTestOneInput(bytes, size);
         *accepted += fz_accepted;
         free(bytes);
@@ -175,7 +197,7 @@ int main(int argc, char **argv)
     uint64_t seed = chosen && *chosen ? strtoull(chosen, NULL, 10) : 1;
     if (argc < 2) return fprintf(stderr, "usage: %s CORPUS_DIRECTORY [MUTATIONS]\n", argv[0]), 2;
     read_corpus(argv[1]);
-    int count = seed_count + (argc > 2 ? atoi(argv[2]) : 2000), status = 0;
+    int count = seed_count + (argc > 2 ? atoi(argv[2]) : MUTATIONS), status = 0;
     volatile int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     FZ_CHECK(shared != MAP_FAILED, "out of memory");
     pid_t child = fork();
@@ -184,8 +206,12 @@ int main(int argc, char **argv)
     FZ_CHECK(waitpid(child, &status, 0) == child, "cannot wait");
     bool finished = WIFEXITED(status) && shared[0] == count - 1;
     if (!finished || (WIFEXITED(status) && WEXITSTATUS(status) > 1)) leave_input(seed, shared[0]);
-    printf("%d seeds (%d valid), %d mutations of seed %llu (LT_TEST_SEED): %d accepted, %s\n", seed_count, valid_count,
-           count - seed_count, (unsigned long long)seed, shared[1], status ? "FAILED" : "ok");
+    struct rusage usage = {0};
+    getrusage(RUSAGE_CHILDREN, &usage);
+    if (usage.ru_maxrss > PEAK_KIB) status = 1;
+    printf("%d seeds (%d valid), %d mutations of seed %llu (LT_TEST_SEED): %d accepted, at most %ld KiB, %s\n",
+           seed_count, valid_count, count - seed_count, (unsigned long long)seed, shared[1], usage.ru_maxrss,
+           status ? "FAILED" : "ok");
     for (int i = 0; i < seed_count; i++) free(seeds[i].bytes);
     free(seeds);
     return status != 0;
