@@ -3,29 +3,41 @@
  * The tokens are sorted; at each position a range of candidates is narrowed byte by byte. A position whose byte begins
  * no token costs one table look-up, so text without added tokens passes at the speed of a scan. */
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/unicode_classes.h"
+#include "data/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static int by_text(const void *a, const void *b)
+static int by_text(const lti_added *x, const lti_added *y)
 {
-    const lti_added *x = a, *y = b;
     size_t n = x->length < y->length ? x->length : y->length;
     int order = memcmp(x->text, y->text, n);
     return order ? order : (x->length > y->length) - (x->length < y->length);
 }
 
-bool lti_matcher_ready(lti_matcher *matcher)
+static int by_text_and_order(const void *a, const void *b)
 {
-    if (matcher->count) qsort(matcher->list, (size_t)matcher->count, sizeof *matcher->list, by_text);
-    for (int i = 1; i < matcher->count; i++)
-        if (by_text(&matcher->list[i - 1], &matcher->list[i]) == 0) return false;
-    int at = 0;
+    const lti_added *x = a, *y = b;
+    int order = by_text(x, y);
+    return order ? order : (x->order > y->order) - (x->order < y->order);
+}
+
+void lti_matcher_ready(lti_matcher *matcher)
+{
+    int count = 0, at = 0;
+    if (matcher->count) qsort(matcher->list, (size_t)matcher->count, sizeof *matcher->list, by_text_and_order);
+    for (int i = 0; i < matcher->count; i++) { /* normalizing may have made texts equal: those go to the end */
+        lti_added token = matcher->list[i];
+        if (count && by_text(&matcher->list[count - 1], &token) == 0) continue;
+        matcher->list[i] = matcher->list[count];
+        matcher->list[count++] = token;
+    }
+    matcher->used = count;
     for (int b = 0; b <= 256; b++) {
-        while (at < matcher->count && b > (unsigned char)matcher->list[at].text[0]) at++;
+        while (at < count && b > (unsigned char)matcher->list[at].text[0]) at++;
         matcher->first[b] = at;
     }
-    return true;
 }
 
 void lti_matcher_free(lt_ctx *ctx, lti_matcher *matcher)
@@ -35,38 +47,41 @@ void lti_matcher_free(lt_ctx *ctx, lti_matcher *matcher)
     *matcher = (lti_matcher){0};
 }
 
-static bool word_byte(char c)
+/* The character that ends at text[at], and its bytes; 0 bytes when there is none or it is not UTF-8. */
+static uint32_t point_before(const char *text, int64_t at, int *length)
 {
-    unsigned char u = (unsigned char)c;
-    return u >= 0x80 || u == '_' || (u >= '0' && u <= '9') || ((u | 32) >= 'a' && (u | 32) <= 'z');
+    const unsigned char *bytes = (const unsigned char *)text;
+    int n = 1;
+    while (n < 4 && n < at && (bytes[at - n] & 0xC0) == 0x80) n++;
+    *length = at >= n && lti_utf8_length(bytes + at - n, (uint64_t)n) == n ? n : 0;
+    return *length ? lti_utf8_point(bytes + at - n, n) : 0;
 }
 
-static bool blank(char c)
+static uint32_t point_behind(const char *text, int64_t length, int64_t at, int *n)
 {
-    return c == ' ' || (c >= '\t' && c <= '\r');
+    const unsigned char *bytes = (const unsigned char *)text;
+    *n = at < length ? lti_utf8_length(bytes + at, (uint64_t)(length - at)) : 0;
+    return *n ? lti_utf8_point(bytes + at, *n) : 0;
 }
 
-static bool allowed(const lti_added *token, const char *text, int64_t length, int64_t at, bool specials)
+static bool wanted(const lti_added *token, const char *text, int64_t length, int64_t at, bool specials)
 {
+    int n;
     if (token->special && !specials) return false;
     if (!token->single_word) return true;
-    int64_t end = at + (int64_t)token->length;
-    return (at == 0 || !word_byte(text[at - 1])) && (end == length || !word_byte(text[end]));
+    if (lti_is_word(point_before(text, at, &n)) && n) return false;
+    return !(lti_is_word(point_behind(text, length, at + (int64_t)token->length, &n)) && n);
 }
 
 /* The longest token at text[at ..). */
-static const lti_added *match_at(const lti_matcher *matcher, const char *text, int64_t length, int64_t at,
-                                 bool specials)
+static const lti_added *match_at(const lti_matcher *matcher, const char *text, int64_t length, int64_t at)
 {
     unsigned char byte = (unsigned char)text[at];
     int low = matcher->first[byte], high = matcher->first[byte + 1];
     const lti_added *best = NULL;
     for (size_t depth = 1; low < high; depth++) {
         /* list[low .. high) agree with the text in `depth` bytes; one of exactly that length sorts first */
-        if (matcher->list[low].length == depth) {
-            if (allowed(&matcher->list[low], text, length, at, specials)) best = &matcher->list[low];
-            low++;
-        }
+        if (matcher->list[low].length == depth) best = &matcher->list[low++];
         if (at + (int64_t)depth >= length) break;
         unsigned char next = (unsigned char)text[at + (int64_t)depth];
         int a = low, b = high; /* first with byte >= next */
@@ -94,14 +109,19 @@ static const lti_added *match_at(const lti_matcher *matcher, const char *text, i
 const lti_added *lti_match(const lti_matcher *matcher, const char *text, int64_t length, int64_t from, bool specials,
                            int64_t *begin, int64_t *end)
 {
+    int n;
     if (matcher->count == 0) return NULL;
     for (int64_t at = from; at < length; at++) {
-        const lti_added *token = match_at(matcher, text, length, at, specials);
+        const lti_added *token = match_at(matcher, text, length, at);
         if (!token) continue;
         *begin = at;
         *end = at + (int64_t)token->length;
-        while (token->left_strip && *begin > from && blank(text[*begin - 1])) --*begin;
-        while (token->right_strip && *end < length && blank(text[*end])) ++*end;
+        if (!wanted(token, text, length, at, specials)) {
+            at = *end - 1;
+            continue;
+        }
+        while (token->left_strip && *begin > from && lti_is_white(point_before(text, *begin, &n)) && n) *begin -= n;
+        while (token->right_strip && lti_is_white(point_behind(text, length, *end, &n)) && n) *end += n;
         return token;
     }
     return NULL;

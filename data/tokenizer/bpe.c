@@ -3,11 +3,16 @@
  * Merge the pair of lowest rank, leftmost first, until no pair is left. A heap of candidates over a doubly linked list
  * makes that n log n: without a splitting pattern a whole document is one piece, and a megabyte of one letter must not
  * be quadratic. Candidates go stale when a neighbour is merged; they are recognised when they come up, by looking the
- * pair up again, rather than searched and removed. */
+ * pair up again, rather than searched and removed.
+ *
+ * Where a pattern cuts text into words the same words come again and again: short pieces are kept with their ids in a
+ * table of fixed size, one place a hash, the latest winning. SentencePiece's vocabularies come without a pattern, but
+ * where no merge joins a U+2581 to something else before it, the text may be cut there and gives the same ids. */
 #include "data/tokenizer/tokenizer.h"
 #include "data/utf8.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 static uint32_t hash_pair(uint64_t pair)
 {
@@ -31,6 +36,7 @@ void lti_bpe_free(lt_ctx *ctx, lti_bpe *bpe)
     lti_free(ctx, bpe->merges);
     lti_free(ctx, bpe->symbols);
     lti_free(ctx, bpe->heap);
+    lti_free(ctx, bpe->known);
 }
 
 static lti_merge *find(const lti_bpe *bpe, int32_t left, int32_t right)
@@ -155,27 +161,51 @@ static lt_status split(const lti_vocab *vocab, lti_bpe *bpe, const unsigned char
         } else if (bpe->unknown >= 0) {
             if (!bpe->fuse_unknown || after_unknown != at) add_symbol(bpe, count, bpe->unknown);
             after_unknown = at + n;
-        } else if (valid && !bpe->byte_level) {
+        } else if (!valid && !bpe->byte_level) {
             return lti_fail(vocab->ctx, LT_EFORMAT,
-                            "tokenizer: the character U+%04X is in no token and there is no unknown token; use a "
-                            "tokenizer that covers the text",
-                            (unsigned)lti_utf8_point(piece + at, n));
-        } else {
-            return lti_fail(vocab->ctx, LT_EFORMAT,
-                            "tokenizer: the byte 0x%02x (not UTF-8) is in no token; convert the text to UTF-8",
+                            "tokenizer: the byte 0x%02x is in no token and there is no unknown token; is the text "
+                            "UTF-8?",
                             piece[at]);
-        }
+        } /* else what no token can express is left out, as Hugging Face leaves it out: SmolLM2 lacks four bytes */
         at += n;
     }
     return LT_OK;
 }
 
-lt_status lti_bpe_encode(const lti_vocab *vocab, lti_bpe *bpe, const char *piece, int64_t length, lt_ids *ids)
+/* ---- Pieces met before ---- */
+#define KNOWN 8192
+#define KNOWN_BYTES 22
+#define KNOWN_IDS 10
+#define KNOWN_FROM 512 /* so many pieces are worth a table */
+
+struct lti_known {
+    uint8_t length, count; /* length 0: empty */
+    char piece[KNOWN_BYTES];
+    int32_t ids[KNOWN_IDS];
+};
+
+/* The place of a short piece; NULL while there is no table. */
+static lt_status place_of(lt_ctx *ctx, lti_bpe *bpe, const char *piece, int64_t length, struct lti_known **place)
 {
-    if (length == 0) return LT_OK;
-    if (length > 1 << 30)
-        return lti_fail(vocab->ctx, LT_ELIMIT,
-                        "tokenizer: a text of %lld bytes without a break passes the limit of 1 GiB", (long long)length);
+    *place = NULL;
+    if (length > KNOWN_BYTES || bpe->pieces < KNOWN_FROM) return bpe->pieces++, LT_OK;
+    if (!bpe->known) bpe->known = lti_alloc_array(ctx, KNOWN, sizeof *bpe->known);
+    if (!bpe->known) return LT_ENOMEM;
+    *place = &bpe->known[XXH3_64bits(piece, (size_t)length) % KNOWN];
+    return LT_OK;
+}
+
+static void keep(struct lti_known *place, const char *piece, int64_t length, const int32_t *ids, int64_t count)
+{
+    if (count > KNOWN_IDS) return;
+    place->length = (uint8_t)length;
+    place->count = (uint8_t)count;
+    memcpy(place->piece, piece, (size_t)length);
+    memcpy(place->ids, ids, (size_t)count * sizeof *ids);
+}
+
+static lt_status encode_new(const lti_vocab *vocab, lti_bpe *bpe, const char *piece, int64_t length, lt_ids *ids)
+{
     if (bpe->ignore_merges) {
         int32_t id = lti_vocab_find(vocab, piece, (size_t)length);
         if (id >= 0 && !vocab->tokens[id].special) return lti_ids_add(vocab->ctx, ids, id);
@@ -186,5 +216,51 @@ lt_status lti_bpe_encode(const lti_vocab *vocab, lti_bpe *bpe, const char *piece
     bpe->symbols[count - 1].next = -1;
     merge_all(bpe, count);
     for (int32_t i = 0; i >= 0; i = bpe->symbols[i].next) LTI_TRY(lti_ids_add(vocab->ctx, ids, bpe->symbols[i].id));
+    return LT_OK;
+}
+
+static lt_status encode_part(const lti_vocab *vocab, lti_bpe *bpe, const char *piece, int64_t length, lt_ids *ids)
+{
+    struct lti_known *place;
+    int64_t first = ids->count;
+    LTI_TRY(place_of(vocab->ctx, bpe, piece, length, &place));
+    if (place && place->length == length && memcmp(place->piece, piece, (size_t)length) == 0)
+        return lti_ids_append(vocab->ctx, ids, place->ids, place->count);
+    LTI_TRY(encode_new(vocab, bpe, piece, length, ids));
+    if (place) keep(place, piece, length, ids->ids + first, ids->count - first);
+    return LT_OK;
+}
+
+/* ---- Words in a text without breaks ---- */
+#define BLANK "\xE2\x96\x81"
+
+/* The first BLANK behind something else in text[from .. length), or length. */
+static int64_t next_word(const char *text, int64_t length, int64_t from)
+{
+    while (length - from >= 3 && memcmp(text + from, BLANK, 3) == 0) from += 3;
+    const char *hit = from < length ? memmem(text + from, (size_t)(length - from), BLANK, 3) : NULL;
+    return hit ? hit - text : length;
+}
+
+void lti_bpe_settle(const lti_vocab *vocab, lti_bpe *bpe)
+{
+    int32_t blank = lti_vocab_find(vocab, BLANK, 3);
+    bpe->words = !bpe->byte_level && !bpe->ignore_merges && blank >= 0 && !vocab->tokens[blank].special;
+    for (uint32_t i = 0; i < bpe->slot_count && bpe->words; i++) {
+        if (bpe->merges[i].pair == UINT64_MAX) continue;
+        const lti_token *token = &vocab->tokens[bpe->merges[i].id];
+        bpe->words = next_word(vocab->text + token->offset, token->length, 0) == token->length;
+    }
+}
+
+lt_status lti_bpe_encode(const lti_vocab *vocab, lti_bpe *bpe, const char *piece, int64_t length, lt_ids *ids)
+{
+    if (length > 1 << 30)
+        return lti_fail(vocab->ctx, LT_ELIMIT,
+                        "tokenizer: a text of %lld bytes without a break passes the limit of 1 GiB", (long long)length);
+    for (int64_t at = 0, end; at < length; at = end) {
+        end = bpe->words ? next_word(piece, length, at) : length;
+        LTI_TRY(encode_part(vocab, bpe, piece + at, end - at, ids));
+    }
     return LT_OK;
 }

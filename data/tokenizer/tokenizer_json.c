@@ -1,4 +1,5 @@
-/* tokenizer_json.c - from the text of a tokenizer.json to tables and steps.
+/* tokenizer_json.c - from the text of a tokenizer.json to tables: model, vocabulary, merges. Steps, splits, added
+ * tokens and what stands around a text have files of their own.
  *
  * Whatever this file does not implement is refused by its name: a normalizer that is skipped in silence gives ids that
  * look right and a model that is quietly worse. Numbers are held against the file: ids, lengths and counts are bounded
@@ -10,12 +11,19 @@
 
 /* ---- Vocabulary ---- */
 
-/* An id in [0, LTI_VOCAB_LIMIT). */
-static lt_status read_id(const lti_reading *r, const char *token, json_t *value, int32_t *id)
+/* Ids may have holes, but a short file cannot make a large table. */
+static int32_t id_limit(size_t entries)
 {
-    if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= LTI_VOCAB_LIMIT)
-        return lti_fail(r->ctx, LT_EFORMAT, "%s: the id of token '%.60s' must be a whole number below %d", r->path,
-                        token, LTI_VOCAB_LIMIT);
+    size_t limit = 4 * entries + 65536;
+    return limit < LTI_VOCAB_LIMIT ? (int32_t)limit : LTI_VOCAB_LIMIT;
+}
+
+static lt_status read_id(const lti_reading *r, const char *token, json_t *value, int32_t limit, int32_t *id)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= limit)
+        return lti_fail(r->ctx, LT_EFORMAT,
+                        "%s: the id of token '%.60s' must be a whole number below %d (four times the tokens and 65536)",
+                        r->path, token, limit);
     *id = (int32_t)json_integer_value(value);
     return LT_OK;
 }
@@ -26,17 +34,18 @@ static lt_status measure(const lti_reading *r, json_t *vocab, json_t *added, int
     const char *token;
     json_t *value;
     size_t i;
-    int32_t id = 0;
+    int32_t id = 0, limit = id_limit(json_object_size(vocab) + json_array_size(added));
     *count = 0;
     *bytes = 0;
     json_object_foreach(vocab, token, value)
     {
-        LTI_TRY(read_id(r, token, value, &id));
+        LTI_TRY(read_id(r, token, value, limit, &id));
         if (id >= *count) *count = id + 1;
         size_t length = strlen(token);
         if (length == 0 || length > LTI_TOKEN_LIMIT)
-            return lti_fail(r->ctx, length ? LT_ELIMIT : LT_EFORMAT, "%s: token %d has %zu bytes; 1 to %d are allowed",
-                            r->path, id, length, LTI_TOKEN_LIMIT);
+            return lti_fail(r->ctx, length ? LT_ELIMIT : LT_EFORMAT,
+                            "%s: model.vocab: token %d has %zu bytes; 1 to %d are allowed", r->path, id, length,
+                            LTI_TOKEN_LIMIT);
         *bytes += length;
     }
     json_array_foreach(added, i, value)
@@ -44,10 +53,9 @@ static lt_status measure(const lti_reading *r, json_t *vocab, json_t *added, int
         json_t *content = json_object_get(value, "content");
         size_t length = json_string_length(content);
         if (!json_is_string(content) || length == 0 || length > LTI_TOKEN_LIMIT)
-            return lti_fail(r->ctx, LT_EFORMAT,
-                            "%s: added token number %zu: its content must be a string of 1 to %d bytes", r->path, i,
-                            LTI_TOKEN_LIMIT);
-        LTI_TRY(read_id(r, json_string_value(content), json_object_get(value, "id"), &id));
+            return lti_fail(r->ctx, LT_EFORMAT, "%s: added_tokens[%zu].content must be a string of 1 to %d bytes",
+                            r->path, i, LTI_TOKEN_LIMIT);
+        LTI_TRY(read_id(r, json_string_value(content), json_object_get(value, "id"), limit, &id));
         if (id >= *count) *count = id + 1;
         *bytes += length;
     }
@@ -100,7 +108,7 @@ static lt_status set_token(const lti_reading *r, int32_t id, const char *token, 
             token = scratch;
             length = count;
         }
-    } else {
+    } else if (tok->model == LTI_MODEL_BPE) {
         tok->vocab.tokens[id].byte = (int16_t)fallback_byte(token, length);
         if (tok->vocab.tokens[id].byte >= 0) tok->bpe.byte_tokens[tok->vocab.tokens[id].byte] = id;
     }
@@ -159,11 +167,11 @@ static lt_status read_merge(const lti_reading *r, int32_t rank, json_t *merge, c
     size_t length[2], total = 0;
     int32_t id[3];
     if (!halves(merge, part, length))
-        return lti_fail(r->ctx, LT_EFORMAT, "%s: merge number %d must be \"a b\" or [\"a\", \"b\"]", r->path, rank);
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: model.merges[%d] must be \"a b\" or [\"a\", \"b\"]", r->path, rank);
     for (int i = 0; i < 2; i++) {
         size_t count;
         if (length[i] > LTI_TOKEN_LIMIT)
-            return lti_fail(r->ctx, LT_ELIMIT, "%s: merge number %d is too long", r->path, rank);
+            return lti_fail(r->ctx, LT_ELIMIT, "%s: model.merges[%d] is too long", r->path, rank);
         bool spelled = tok->bpe.byte_level && to_bytes(part[i], length[i], joined + total, &count);
         if (!spelled) {
             count = length[i]; /* to_bytes may have come half way */
@@ -171,13 +179,13 @@ static lt_status read_merge(const lti_reading *r, int32_t rank, json_t *merge, c
         }
         id[i] = lti_vocab_find(&tok->vocab, joined + total, count);
         if (id[i] < 0)
-            return lti_fail(r->ctx, LT_EFORMAT, "%s: merge number %d: '%.*s' is not in the vocabulary", r->path, rank,
+            return lti_fail(r->ctx, LT_EFORMAT, "%s: model.merges[%d]: '%.*s' is not in the vocabulary", r->path, rank,
                             length[i] > 60 ? 60 : (int)length[i], part[i]);
         total += count;
     }
     id[2] = lti_vocab_find(&tok->vocab, joined, total);
     if (id[2] < 0)
-        return lti_fail(r->ctx, LT_EFORMAT, "%s: merge number %d: '%.*s' + '%.*s' is not in the vocabulary", r->path,
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: model.merges[%d]: '%.*s' + '%.*s' is not in the vocabulary", r->path,
                         rank, length[0] > 60 ? 60 : (int)length[0], part[0], length[1] > 60 ? 60 : (int)length[1],
                         part[1]);
     /* a merge that ends in a control token would let text spell it */
@@ -201,16 +209,35 @@ static lt_status read_merges(const lti_reading *r, json_t *merges)
     for (size_t i = 0; i < count && status == LT_OK; i++)
         status = read_merge(r, (int32_t)i, json_array_get(merges, i), joined);
     lti_free(r->ctx, joined);
+    lti_bpe_settle(&r->tok->vocab, &r->tok->bpe);
     return status;
 }
 
 /* ---- Model ---- */
 
-static lt_status read_model(const lti_reading *r, json_t *model)
+static lt_status read_words(const lti_reading *r, json_t *model)
+{
+    lti_words *words = &r->tok->words;
+    json_t *prefix = json_object_get(model, "continuing_subword_prefix"),
+           *longest = json_object_get(model, "max_input_chars_per_word");
+    size_t length = lti_absent(prefix) ? 2 : json_string_length(prefix);
+    if (!lti_absent(prefix) && (!json_is_string(prefix) || length >= sizeof words->prefix))
+        return lti_fail(r->ctx, LT_EFORMAT, "%s: model.continuing_subword_prefix must be a string of at most %zu bytes",
+                        r->path, sizeof words->prefix - 1);
+    memcpy(words->prefix, lti_absent(prefix) ? "##" : json_string_value(prefix), length);
+    words->prefix_length = length;
+    words->longest_word = 100;
+    if (lti_absent(longest)) return LT_OK;
+    if (!json_is_integer(longest) || json_integer_value(longest) < 1 || json_integer_value(longest) > LTI_WORD_LIMIT)
+        return lti_fail(r->ctx, LT_ELIMIT, "%s: model.max_input_chars_per_word must be 1 to %d", r->path,
+                        LTI_WORD_LIMIT);
+    words->longest_word = (int32_t)json_integer_value(longest);
+    return LT_OK;
+}
+
+static lt_status read_bpe(const lti_reading *r, json_t *model)
 {
     lti_bpe *bpe = &r->tok->bpe;
-    if (!lti_is_type(model, "BPE") && !(json_is_object(model) && lti_absent(json_object_get(model, "type"))))
-        return lti_unsupported(r, "model", model);
     static const char *const refused[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     for (int i = 0; i < LTI_COUNT(refused); i++) {
         json_t *value = json_object_get(model, refused[i]);
@@ -218,13 +245,25 @@ static lt_status read_model(const lti_reading *r, json_t *model)
                        (json_is_number(value) && json_number_value(value) == 0);
         if (!nothing) return lti_fail(r->ctx, LT_EUNSUPPORTED, "%s: model.%s is not implemented", r->path, refused[i]);
     }
+    LTI_TRY(lti_read_flag(r, "model", model, "byte_fallback", false, &bpe->byte_fallback));
+    LTI_TRY(lti_read_flag(r, "model", model, "fuse_unk", false, &bpe->fuse_unknown));
+    return lti_read_flag(r, "model", model, "ignore_merges", false, &bpe->ignore_merges);
+}
+
+/* Old files give no type to a BPE. */
+static lt_status read_model(const lti_reading *r, json_t *model)
+{
+    bool untyped = json_is_object(model) && lti_absent(json_object_get(model, "type"));
+    if (lti_is_type(model, "WordPiece"))
+        r->tok->model = LTI_MODEL_WORD_PIECE;
+    else if (lti_is_type(model, "WordLevel"))
+        r->tok->model = LTI_MODEL_WORD_LEVEL;
+    else if (!lti_is_type(model, "BPE") && !untyped)
+        return lti_unsupported(r, "model", model);
     if (!json_is_object(json_object_get(model, "vocab")))
         return lti_fail(r->ctx, LT_EFORMAT, "%s: model.vocab must be an object, it is %s", r->path,
                         lti_json_kind(json_object_get(model, "vocab")));
-    bpe->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
-    bpe->fuse_unknown = json_is_true(json_object_get(model, "fuse_unk"));
-    bpe->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
-    return LT_OK;
+    return r->tok->model == LTI_MODEL_BPE ? read_bpe(r, model) : read_words(r, model);
 }
 
 static lt_status read_unknown(const lti_reading *r, json_t *unknown)
@@ -235,78 +274,6 @@ static lt_status read_unknown(const lti_reading *r, json_t *unknown)
                               : -1;
     if (r->tok->bpe.unknown >= 0) return LT_OK;
     return lti_fail(r->ctx, LT_EFORMAT, "%s: model.unk_token is not in the vocabulary", r->path);
-}
-
-/* ---- Added tokens ---- */
-
-static bool flag(json_t *token, const char *name, bool otherwise)
-{
-    json_t *value = json_object_get(token, name);
-    return json_is_boolean(value) ? json_is_true(value) : otherwise;
-}
-
-/* The text of an added token as the normalizer leaves it. */
-static lt_status normalized_text(const lti_reading *r, lti_added *added)
-{
-    lti_text *work = r->tok->work;
-    for (int i = 0; i < r->tok->normalize.count; i++) {
-        LTI_TRY(lti_step_apply(&r->tok->normalize.list[i], added->text, added->length, LTI_TOKEN_LIMIT, &work[0]));
-        if (work[0].length == 0)
-            return lti_fail(r->ctx, LT_EFORMAT, "%s: added token %d is empty once normalized", r->path, added->id);
-        char *text = lti_alloc(r->ctx, work[0].length + 1);
-        if (!text) return LT_ENOMEM;
-        memcpy(text, work[0].data, work[0].length);
-        lti_free(r->ctx, added->text);
-        added->text = text;
-        added->length = work[0].length;
-    }
-    return LT_OK;
-}
-
-static lt_status read_added(const lti_reading *r, json_t *node)
-{
-    lt_tokenizer *tok = r->tok;
-    json_t *content = json_object_get(node, "content");
-    const char *text = json_string_value(content);
-    size_t length = json_string_length(content);
-    int32_t id = (int32_t)json_integer_value(json_object_get(node, "id"));
-    bool special = flag(node, "special", false), normalized = flag(node, "normalized", !special);
-    lti_token *token = &tok->vocab.tokens[id];
-    if (token->length == 0) {
-        if (lti_vocab_find(&tok->vocab, text, length) >= 0 && !tok->bpe.byte_level)
-            return lti_fail(r->ctx, LT_EFORMAT, "%s: '%.60s' has id %d as an added token and %d in the vocabulary",
-                            r->path, text, id, lti_vocab_find(&tok->vocab, text, length));
-        LTI_TRY(lti_vocab_set(&tok->vocab, id, text, length, lti_vocab_find(&tok->vocab, text, length) < 0));
-    } else if (token->length != length || memcmp(tok->vocab.text + token->offset, text, length) != 0) {
-        return lti_fail(r->ctx, LT_EFORMAT, "%s: added token '%.60s': id %d is another token in the vocabulary",
-                        r->path, text, id);
-    }
-    token->special = special;
-    token->added = true;
-    lti_matcher *matcher = normalized ? &tok->normalized : &tok->raw;
-    lti_added *added = &matcher->list[matcher->count];
-    *added = (lti_added){.length = length,
-                         .id = id,
-                         .special = special,
-                         .single_word = flag(node, "single_word", false),
-                         .left_strip = flag(node, "lstrip", false),
-                         .right_strip = flag(node, "rstrip", false)};
-    added->text = lti_alloc(r->ctx, length + 1);
-    if (!added->text) return LT_ENOMEM;
-    matcher->count++;
-    memcpy(added->text, text, length);
-    return normalized ? normalized_text(r, added) : LT_OK;
-}
-
-static lt_status read_all_added(const lti_reading *r, json_t *added)
-{
-    size_t count = json_array_size(added);
-    r->tok->raw.list = lti_alloc_array(r->ctx, count, sizeof *r->tok->raw.list);
-    r->tok->normalized.list = lti_alloc_array(r->ctx, count, sizeof *r->tok->normalized.list);
-    if (!r->tok->raw.list || !r->tok->normalized.list) return LT_ENOMEM;
-    for (size_t i = 0; i < count; i++) LTI_TRY(read_added(r, json_array_get(added, i)));
-    if (lti_matcher_ready(&r->tok->raw) && lti_matcher_ready(&r->tok->normalized)) return LT_OK;
-    return lti_fail(r->ctx, LT_EFORMAT, "%s: two added tokens have the same text", r->path);
 }
 
 /* ---- The file ---- */
@@ -321,21 +288,26 @@ static lt_status read_root(const lti_reading *r, json_t *root)
     r->tok->bpe.unknown = -1;
     memset(r->tok->bpe.byte_tokens, 0xFF, sizeof r->tok->bpe.byte_tokens);
     LTI_TRY(read_model(r, model));
-    LTI_TRY(lti_read_pre_tokenizer(r, json_object_get(root, "pre_tokenizer")));
+    LTI_TRY(lti_read_pre_tokenizer(r, "pre_tokenizer", json_object_get(root, "pre_tokenizer"), 0));
     LTI_TRY(lti_read_steps(r, root));
     LTI_TRY(read_vocab(r, json_object_get(model, "vocab"), added));
-    LTI_TRY(read_all_added(r, added));
+    LTI_TRY(lti_read_added(r, json_object_get(model, "vocab"), added));
     LTI_TRY(read_unknown(r, json_object_get(model, "unk_token")));
-    LTI_TRY(read_merges(r, json_object_get(model, "merges")));
-    return lti_read_post_processor(r, json_object_get(root, "post_processor"), 0);
+    if (r->tok->model == LTI_MODEL_BPE) LTI_TRY(read_merges(r, json_object_get(model, "merges")));
+    return lti_read_post_processor(r, "post_processor", json_object_get(root, "post_processor"), 0);
+}
+
+lt_status lti_tokenizer_parse_json(lt_tokenizer *tokenizer, const char *path, json_t *root)
+{
+    lti_reading r = {tokenizer->ctx, path, tokenizer};
+    return read_root(&r, root);
 }
 
 lt_status lti_tokenizer_parse(lt_tokenizer *tokenizer, const char *path, const char *bytes, size_t size)
 {
-    lti_reading r = {tokenizer->ctx, path, tokenizer};
     json_t *root;
-    LTI_TRY(lti_json_parse(r.ctx, path, 0, bytes, size, &root));
-    lt_status status = read_root(&r, root);
+    LTI_TRY(lti_json_parse(tokenizer->ctx, path, 0, bytes, size, &root));
+    lt_status status = lti_tokenizer_parse_json(tokenizer, path, root);
     json_decref(root);
     return status;
 }

@@ -50,6 +50,7 @@ lt_status lti_vocab_set(lti_vocab *vocab, int32_t id, const char *text, size_t l
     memcpy(vocab->text + token->offset, text, length);
     vocab->text_length += (uint32_t)length;
     if (findable) *slot_of(vocab, text, length) = id;
+    if (findable && length > vocab->longest) vocab->longest = (uint32_t)length;
     return LT_OK;
 }
 

@@ -24,10 +24,20 @@ extern "C" {
 
 typedef struct lt_tokenizer lt_tokenizer; /* owned by the caller; used by one thread at a time */
 
-/* Opens a tokenizer.json, or the one of a directory (with tokenizer_config.json and special_tokens_map.json beside it
- * when they are there). BPE with Prepend and Replace normalizers, byte fallback, and byte-level without a splitting
- * pattern. Anything else is LT_EUNSUPPORTED by its name; a broken file is LT_EFORMAT. */
+/* Opens a tokenizer.json, the one of a directory (with tokenizer_config.json, special_tokens_map.json and
+ * chat_template.jinja beside it when they are there), or the tokenizer inside a .gguf file.
+ * Byte-level BPE with the splitting patterns of GPT-2, Llama 3, Qwen 2 and SmolLM (and GPT-NeoX), BPE with byte
+ * fallback (Llama 2, Gemma), WordPiece (BERT). Anything else is LT_EUNSUPPORTED by its name; a broken file is
+ * LT_EFORMAT. */
 LT_API LT_MUST_USE lt_status lt_tokenizer_open(lt_ctx *ctx, const char *path, lt_tokenizer **tokenizer);
+/* A byte-level BPE of `vocab` tokens learned from `bytes` bytes of text: the 256 bytes, the special token
+ * "<|endoftext|>" and the merges of the most frequent pairs (ties: the pair whose tokens come first in bytes), words
+ * split by the pattern of `like`: "gpt2", "llama3", "qwen2" or "smollm". Equal input gives an equal tokenizer.
+ * LT_EINVAL: vocab below 257 or above what the text can fill. */
+LT_API LT_MUST_USE lt_status lt_tokenizer_train(lt_ctx *ctx, const char *text, int64_t bytes, int32_t vocab,
+                                                const char *like, lt_tokenizer **tokenizer);
+/* Writes the tokenizer's files into a directory, each atomically. */
+LT_API LT_MUST_USE lt_status lt_tokenizer_save(const lt_tokenizer *tokenizer, const char *directory);
 /* Bytes: ids 0..255 are bytes, 256 begins a text, 257 ends it; 258 in all. Adds 256 before each text. */
 LT_API LT_MUST_USE lt_status lt_tokenizer_bytes(lt_ctx *ctx, lt_tokenizer **tokenizer);
 LT_API void lt_tokenizer_free(lt_tokenizer *tokenizer); /* NULL is fine */
@@ -44,7 +54,8 @@ enum {
     LT_ENCODE_PARSE_SPECIAL = 2   /* "<s>" in the text becomes the control token; else it is three characters */
 };
 /* Appends the ids of `bytes` bytes of text to `ids`. The text should be UTF-8; a byte that is not becomes its byte
- * token. Errors: LT_EFORMAT for a character the vocabulary cannot express, LT_ELIMIT, LT_ENOMEM. */
+ * token. A character that no token expresses is the unknown token; without one a BPE leaves it out, as Hugging Face's
+ * does. Errors: LT_EFORMAT for a word or byte without any token, LT_ELIMIT, LT_ENOMEM. */
 LT_API LT_MUST_USE lt_status lt_tokenizer_encode(lt_tokenizer *tokenizer, const char *text, int64_t bytes,
                                                  unsigned flags, lt_ids *ids);
 
@@ -63,6 +74,11 @@ LT_API int32_t lt_tokenizer_find(const lt_tokenizer *tokenizer, const char *toke
 LT_API bool lt_tokenizer_is_special(const lt_tokenizer *tokenizer, int32_t id);
 /* The token as the vocabulary spells it (byte-level ones as bytes), not NUL-terminated; NULL for a hole. */
 LT_API const char *lt_tokenizer_token(const lt_tokenizer *tokenizer, int32_t id, int64_t *bytes);
+LT_API bool lt_tokenizer_adds_eos(const lt_tokenizer *tokenizer);   /* a text ends with eos */
+LT_API int32_t lt_tokenizer_unknown(const lt_tokenizer *tokenizer); /* -1: none */
+LT_API int32_t lt_tokenizer_pad(const lt_tokenizer *tokenizer);     /* -1: none */
+/* The model's own chat template, NUL-terminated and unchanged; NULL when it has none. */
+LT_API const char *lt_tokenizer_chat_template(const lt_tokenizer *tokenizer);
 LT_API const char *lt_tokenizer_hash(const lt_tokenizer *tokenizer); /* XXH3-128 of tokenizer.json, 32 hex digits */
 
 /* The files it was made from, word for word, to be copied beside a trained model. */
@@ -79,33 +95,65 @@ typedef struct lt_dataset_options {
     lt_split split;         /* default all */
     double valid_fraction;  /* of the documents, for train and valid of a single file. Default 0.1 */
     bool append_eos;        /* end every document with eos. Default false, as perplexity is defined */
+    /* The rest is for .jsonl. */
+    struct lt_chat *chat; /* how conversations are written (chat.h); NULL: rows that need one are refused. Borrowed */
+    bool score_prompt;    /* prompts are learned too. Default false: only completions and assistants' turns count */
+    bool pack;            /* whole rows behind one another in one window, each seeing itself alone; .txt too */
+    bool skip_bad_rows;   /* leave out rows that are refused, and count them. Default false: the first is an error */
+    const char *prompt_key, *completion_key; /* default "prompt", "completion" */
+    const char *slice_key;                   /* a field kept of each row (lt_dataset_slice); NULL: none */
 } lt_dataset_options;
 LT_API void lt_dataset_options_init(lt_dataset_options *options);
 
 typedef struct lt_dataset lt_dataset; /* rows of ids; owned by the caller, independent of the tokenizer afterwards */
 
-/* `options` may be NULL for the defaults.
- * Opens a .txt, or a directory with train.txt, valid.txt, test.txt. Documents are separated by lines that hold
- * <|endoftext|> alone; each is encoded alone and cut into windows that do not overlap, each with BOS first if the
- * tokenizer adds one; a window of one position is dropped. From a single file (or a directory without valid.txt),
- * valid takes the valid_fraction of the documents whose hashes are smallest, train the rest; of a single document
- * valid takes the last lines. Errors: LT_EIO, LT_EFORMAT (not UTF-8: file:line and byte), LT_EINVAL (an empty
- * split, an option), LT_EUNSUPPORTED (another kind of file), LT_ENOMEM. */
+/* `options` may be NULL for the defaults. Opens
+ * - a .txt: documents are separated by lines that hold <|endoftext|> alone; each is encoded alone and cut into windows
+ *   that do not overlap, each with BOS first if the tokenizer adds one; a window of one position is dropped.
+ * - a .jsonl, or a .json that is an array of the same objects. The form is that of the first row with known fields:
+ *   {"text"}, {"prompt", "completion"}, {"messages": [{"role", "content"}]}, {"instruction", "input", "output"}
+ *   (alpaca), {"conversations": [{"from", "value"}]} (sharegpt: system, human, gpt). "text" rows are documents as
+ *   above; each of the others becomes one row, cut at max_seq_length from the end of the completion (a row whose prompt
+ *   alone fills it is refused). With a chat, prompts and instructions become a user's turn, completions an assistant's;
+ *   without, ids are BOS if the tokenizer adds one, the prompt's, the completion's, and eos if the tokenizer has one;
+ *   alpaca's prompt is then "### Instruction:\n..\n\n### Input:\n..\n\n### Response:\n", the input where there is one.
+ *   Every row is checked before anything is returned: the error lists "file:line: reason" of the first 10 and a count.
+ * - a directory with train, valid and test as .txt, .jsonl or .json; of one part only one may be there.
+ * From a single file (or a directory without valid), valid takes the valid_fraction of the documents whose hashes are
+ * smallest, train the rest; of a single document valid takes the last lines. Errors: LT_EIO, LT_EFORMAT (not UTF-8:
+ * file:line and byte; bad rows), LT_EINVAL (an empty split, an option, conversations without a chat), LT_EUNSUPPORTED
+ * (another kind of file), LT_ENOMEM. */
 LT_API LT_MUST_USE lt_status lt_dataset_open(lt_ctx *ctx, const char *path, lt_tokenizer *tokenizer,
                                              const lt_dataset_options *options, lt_dataset **dataset);
-/* The same from memory. */
+/* The same from memory, as a .txt. */
 LT_API LT_MUST_USE lt_status lt_dataset_from_text(lt_ctx *ctx, const char *text, int64_t bytes, lt_tokenizer *tokenizer,
                                                   const lt_dataset_options *options, lt_dataset **dataset);
 LT_API void lt_dataset_free(lt_dataset *dataset); /* NULL is fine */
 
+/* "text", "prompt/completion", "messages", "alpaca", "sharegpt": what the rows were read as. */
+LT_API const char *lt_dataset_form(const lt_dataset *dataset);
+LT_API int64_t lt_dataset_skipped(const lt_dataset *dataset); /* rows left out by skip_bad_rows */
+/* Per position: 1 when the id there is to be predicted. NULL: all but the first of the row are. [length] */
+LT_API const uint8_t *lt_dataset_row_scored(const lt_dataset *dataset, int64_t row);
+/* Per position: where its document begins in the row. NULL: at 0, all of them (the row is not packed). [length] */
+LT_API const int32_t *lt_dataset_row_starts(const lt_dataset *dataset, int64_t row);
+LT_API bool lt_dataset_packed(const lt_dataset *dataset);                         /* any row holds several documents */
+LT_API const char *lt_dataset_slice(const lt_dataset *dataset, int64_t document); /* value of slice_key; "" if absent */
+
+/* The text of a row, control tokens by name, with each stretch that is not predicted between the two strings: what a
+ * terminal shows dimmed. NUL-terminated; free with lt_buffer_free. */
+LT_API LT_MUST_USE lt_status lt_dataset_show(const lt_dataset *dataset, lt_tokenizer *tokenizer, int64_t row,
+                                             const char *before_masked, const char *after_masked, char **text);
+
 LT_API int64_t lt_dataset_rows(const lt_dataset *dataset);
 LT_API const int32_t *lt_dataset_row(const lt_dataset *dataset, int64_t row, int64_t *length); /* ids[length] */
-LT_API int64_t lt_dataset_row_document(const lt_dataset *dataset, int64_t row); /* which document it is of */
+LT_API int64_t lt_dataset_row_document(const lt_dataset *dataset, int64_t row); /* of a packed row: the first */
 LT_API int64_t lt_dataset_documents(const lt_dataset *dataset);                 /* of this split */
 LT_API int64_t lt_dataset_tokens(const lt_dataset *dataset);                    /* positions of all rows */
-LT_API int64_t lt_dataset_scored(const lt_dataset *dataset);                    /* positions less one a row */
+LT_API int64_t lt_dataset_scored(const lt_dataset *dataset);                    /* predictions that count */
 LT_API int64_t lt_dataset_longest(const lt_dataset *dataset);                   /* length of the longest row */
-LT_API const char *lt_dataset_hash(const lt_dataset *dataset); /* XXH3-128 of ids and row lengths, 32 hex digits */
+/* XXH3-128 of row lengths and ids, masks and beginnings where there are any, 32 hex digits. */
+LT_API const char *lt_dataset_hash(const lt_dataset *dataset);
 
 /* ---- Numeric data sets ---- */
 
@@ -141,7 +189,7 @@ typedef struct lt_cursor {
 typedef struct lt_batch {
     int64_t rows;           /* at most the batch size; less in the last batch of an epoch */
     int64_t longest;        /* positions of its longest row (text) */
-    int64_t targets;        /* predictions that count: positions less one a row; rows for arrays */
+    int64_t targets;        /* predictions that count: scored positions; rows for arrays */
     int64_t epoch;          /* the epoch it belongs to */
     bool last;              /* of its epoch */
     const int64_t *indices; /* [rows] which rows; valid until the next lt_batches_next */
@@ -155,11 +203,15 @@ LT_API void lt_batches_free(lt_batches *batches); /* NULL is fine */
 /* Chooses the next batch and moves the cursor; after the last batch of an epoch comes the next epoch. */
 LT_API LT_MUST_USE lt_status lt_batches_next(lt_batches *batches, lt_batch *batch);
 
-/* Writes the chosen text batch as tokens[B, T] and targets[B, T]: the next id at each position, -1 (not counted) at the
- * last position of a row, in padding and in rows beyond batch.rows; padded tokens are 0. LT_EINVAL when B or T is too
+/* Writes the chosen text batch as tokens[B, T] and targets[B, T]: the next id at each position, -1 (not counted) where
+ * the next is not scored or of another document, at the last position of a row, in padding and in rows beyond
+ * batch.rows; padded tokens are 0. LT_EINVAL when B or T is too
  * small. */
 LT_API LT_MUST_USE lt_status lt_batches_fill(const lt_batches *batches, int64_t B, int64_t T, int32_t *tokens,
                                              int32_t *targets);
+/* Which keys each position sees, for lt_attention_config.spans: [B, T, 2], {start of its document, T}. Padding sees
+ * itself alone. */
+LT_API LT_MUST_USE lt_status lt_batches_fill_spans(const lt_batches *batches, int64_t B, int64_t T, int32_t *spans);
 /* Writes the chosen array batch as x[B, d] and y[B]; rows beyond batch.rows are 0 and -1. */
 LT_API LT_MUST_USE lt_status lt_batches_fill_arrays(const lt_batches *batches, int64_t B, lt_real *x, int32_t *y);
 

@@ -46,7 +46,10 @@ static void body(lt_ctx *ctx, const uint8_t *data, size_t size)
     lt_tokenizer *tok;
     if (!fz_accept(ctx, lt_tokenizer_open(ctx, fz_file(data, json_size), &tok))) return;
     if (config_size && lti_tokenizer_config(tok, "config", config, config_size) == LT_OK)
-        FZ_CHECK(lt_tokenizer_eos(tok) < lt_tokenizer_vocab_size(tok), "eos");
+        FZ_CHECK(lt_tokenizer_eos(tok) < lt_tokenizer_vocab_size(tok) &&
+                     lt_tokenizer_pad(tok) < lt_tokenizer_vocab_size(tok) &&
+                     lt_tokenizer_unknown(tok) < lt_tokenizer_vocab_size(tok),
+                 "eos, pad, unknown");
     encode(ctx, tok, text, (int64_t)text_size, 0);
     encode(ctx, tok, text, (int64_t)text_size, LT_ENCODE_SPECIAL_TOKENS | LT_ENCODE_PARSE_SPECIAL);
     lt_tokenizer_free(tok);
