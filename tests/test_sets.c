@@ -166,8 +166,8 @@ static void splits(void)
     TS_REFUSED(p.ctx, open_set(&p, ts_at(&p, "one.txt"), tok, LT_SPLIT_TEST, &train), LT_EINVAL, "no test part");
     TS_REFUSED(p.ctx, open_set(&p, ts_put(&p, "x.txt", "ab\nc\xff", 5), tok, LT_SPLIT_ALL, &train), LT_EFORMAT,
                "x.txt:2: byte 4 (0xff) is not UTF-8");
-    TS_REFUSED(p.ctx, open_set(&p, ts_put_text(&p, "x.jsonl", "{}"), tok, LT_SPLIT_ALL, &train), LT_EUNSUPPORTED,
-               ".jsonl");
+    TS_REFUSED(p.ctx, open_set(&p, ts_put_text(&p, "x.parquet", "{}"), tok, LT_SPLIT_ALL, &train), LT_EUNSUPPORTED,
+               ".parquet");
     TS_REFUSED(p.ctx, open_set(&p, ts_put_text(&p, "x.txt", ""), tok, LT_SPLIT_ALL, &train), LT_EFORMAT, "is empty");
     lt_tokenizer_free(tok);
     ts_close_place(&p);

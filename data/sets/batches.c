@@ -120,6 +120,15 @@ static void make_order(lt_batches *b)
     b->ordered = b->next.epoch;
 }
 
+static int64_t predictions(const lt_dataset *set, int64_t row, int64_t length)
+{
+    const uint8_t *scored = lt_dataset_row_scored(set, row);
+    int64_t count = 0;
+    if (!scored) return length - 1;
+    for (int64_t t = 1; t < length; t++) count += scored[t];
+    return count;
+}
+
 lt_status lt_batches_next(lt_batches *b, lt_batch *batch)
 {
     if (b->next.index == b->rows) b->next = (lt_cursor){b->next.epoch + 1, 0};
@@ -129,30 +138,59 @@ lt_status lt_batches_next(lt_batches *b, lt_batch *batch)
     *batch = (lt_batch){.rows = b->chosen_count, .epoch = b->next.epoch, .indices = b->chosen};
     for (int64_t i = 0; i < b->chosen_count; i++) {
         b->chosen[i] = b->order[b->next.index + i];
-        int64_t length = 2;
+        int64_t length = 0;
         if (b->text) lt_dataset_row(b->text, b->chosen[i], &length);
-        batch->targets += length - 1;
-        if (b->text && length > batch->longest) batch->longest = length;
+        batch->targets += b->text ? predictions(b->text, b->chosen[i], length) : 1;
+        if (length > batch->longest) batch->longest = length;
     }
     b->next.index += b->chosen_count;
     batch->last = b->next.index == b->rows;
     return LT_OK;
 }
 
-lt_status lt_batches_fill(const lt_batches *b, int64_t B, int64_t T, int32_t *tokens, int32_t *targets)
+/* Whether the chosen rows fit into [B, T]. */
+static lt_status check_room(const lt_batches *b, int64_t B, int64_t T)
 {
     if (!b->text) return lti_fail(b->ctx, LT_EINVAL, "batches: arrays are filled by lt_batches_fill_arrays");
     if (B < b->chosen_count)
         return lti_fail(b->ctx, LT_EINVAL, "batches: %" PRId64 " rows do not fit B = %" PRId64, b->chosen_count, B);
-    for (int64_t row = 0; row < B; row++, tokens += T, targets += T) {
-        int64_t length = 0;
-        const int32_t *ids = row < b->chosen_count ? lt_dataset_row(b->text, b->chosen[row], &length) : NULL;
+    for (int64_t row = 0; row < b->chosen_count; row++) {
+        int64_t length;
+        lt_dataset_row(b->text, b->chosen[row], &length);
         if (length > T)
             return lti_fail(b->ctx, LT_EINVAL, "batches: a row of %" PRId64 " positions does not fit T = %" PRId64,
                             length, T);
+    }
+    return LT_OK;
+}
+
+lt_status lt_batches_fill(const lt_batches *b, int64_t B, int64_t T, int32_t *tokens, int32_t *targets)
+{
+    LTI_TRY(check_room(b, B, T));
+    for (int64_t row = 0; row < B; row++, tokens += T, targets += T) {
+        bool used = row < b->chosen_count;
+        int64_t length = 0;
+        const int32_t *ids = used ? lt_dataset_row(b->text, b->chosen[row], &length) : NULL;
+        const uint8_t *scored = used ? lt_dataset_row_scored(b->text, b->chosen[row]) : NULL;
         for (int64_t t = 0; t < T; t++) {
             tokens[t] = t < length ? ids[t] : 0;
-            targets[t] = t + 1 < length ? ids[t + 1] : -1;
+            targets[t] = t + 1 < length && (!scored || scored[t + 1]) ? ids[t + 1] : -1;
+        }
+    }
+    return LT_OK;
+}
+
+lt_status lt_batches_fill_spans(const lt_batches *b, int64_t B, int64_t T, int32_t *spans)
+{
+    LTI_TRY(check_room(b, B, T));
+    for (int64_t row = 0; row < B; row++) {
+        bool used = row < b->chosen_count;
+        int64_t length = 0;
+        if (used) lt_dataset_row(b->text, b->chosen[row], &length);
+        const int32_t *starts = used ? lt_dataset_row_starts(b->text, b->chosen[row]) : NULL;
+        for (int64_t t = 0; t < T; t++, spans += 2) {
+            spans[0] = t >= length ? (int32_t)t : starts ? starts[t] : 0;
+            spans[1] = t >= length ? (int32_t)t + 1 : (int32_t)T;
         }
     }
     return LT_OK;

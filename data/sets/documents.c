@@ -31,29 +31,36 @@ static bool next_separator(const char *text, int64_t bytes, int64_t from, int64_
     return false;
 }
 
+lt_status lti_documents_add(lt_ctx *ctx, lti_document document, lti_document **list, int64_t *count, int64_t *room)
+{
+    if (*count == *room) {
+        int64_t wider = *room ? 2 * *room : 64;
+        lti_document *grown = lti_realloc(ctx, *list, (size_t)*count * sizeof **list, (size_t)wider * sizeof **list);
+        if (!grown) return LT_ENOMEM;
+        *list = grown;
+        *room = wider;
+    }
+    document.index = *count;
+    (*list)[(*count)++] = document;
+    return LT_OK;
+}
+
 lt_status lti_documents(lt_ctx *ctx, const char *text, int64_t bytes, lti_document **list, int64_t *count)
 {
-    int64_t capacity = 0;
+    int64_t room = 0;
     *list = NULL;
     *count = 0;
     for (int64_t from = 0; from < bytes;) {
         int64_t begin, end;
         if (!next_separator(text, bytes, from, &begin, &end)) begin = end = bytes;
+        lti_document found = {.begin = from, .end = begin};
         if (begin > from) {
-            if (*count == capacity) {
-                int64_t wider = capacity ? 2 * capacity : 64;
-                lti_document *grown =
-                    lti_realloc(ctx, *list, (size_t)*count * sizeof **list, (size_t)wider * sizeof **list);
-                if (!grown) {
-                    lti_free(ctx, *list);
-                    *list = NULL;
-                    return LT_ENOMEM;
-                }
-                *list = grown;
-                capacity = wider;
+            found.hash = XXH3_64bits(text + from, (size_t)(begin - from));
+            if (lti_documents_add(ctx, found, list, count, &room) != LT_OK) {
+                lti_free(ctx, *list);
+                *list = NULL;
+                return LT_ENOMEM;
             }
-            (*list)[(*count)++] =
-                (lti_document){.begin = from, .end = begin, .hash = XXH3_64bits(text + from, (size_t)(begin - from))};
         }
         from = end;
     }
@@ -94,6 +101,7 @@ lt_status lti_documents_split(lt_ctx *ctx, const char *text, lt_split split, dou
     bool valid = split == LT_SPLIT_VALID;
     if (split == LT_SPLIT_ALL || (!valid && fraction == 0) || n == 0) return LT_OK;
     if (fraction == 0) return lti_fail(ctx, LT_EINVAL, "there is no validation part: valid_fraction is 0");
+    if (n == 1 && !text) return lti_fail(ctx, LT_EINVAL, "a single row cannot be divided into training and validation");
     if (n == 1) return cut_one(ctx, text, valid, fraction, list);
     int64_t chosen = (int64_t)floor((double)n * fraction + 0.5);
     chosen = chosen < 1 ? 1 : chosen > n - 1 ? n - 1 : chosen;

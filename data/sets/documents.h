@@ -1,4 +1,4 @@
-/* documents.h - a text as documents, and which of them belong to a split. */
+/* documents.h - a file as documents (parts of a text, or rows of JSON), and which of them belong to a split. */
 #ifndef LTI_DOCUMENTS_H
 #define LTI_DOCUMENTS_H
 
@@ -7,6 +7,9 @@
 
 typedef struct lti_document {
     int64_t begin, end; /* bytes of the text */
+    int64_t line;       /* of a row of JSON, from 1 */
+    int64_t index;      /* which it was before the split */
+    int64_t slice;      /* where the value of slice_key begins in the set's slices; 0: absent */
     uint64_t hash;
     bool valid;
 } lti_document;
@@ -16,7 +19,11 @@ typedef struct lti_document {
  * `list` is to be freed with lti_free. */
 lt_status lti_documents(lt_ctx *ctx, const char *text, int64_t bytes, lti_document **list, int64_t *count);
 
-/* Keeps the documents of the split in list[0 .. *count), in their order. A single document is cut in two at a line. */
+/* Keeps the documents of the split in list[0 .. *count), in their order. A single document is cut in two at a line;
+ * with text NULL it cannot be cut and is refused. */
+/* Appends to a list of documents that lti_free frees. */
+lt_status lti_documents_add(lt_ctx *ctx, lti_document document, lti_document **list, int64_t *count, int64_t *room);
+
 lt_status lti_documents_split(lt_ctx *ctx, const char *text, lt_split split, double fraction, lti_document *list,
                               int64_t *count);
 

@@ -1,34 +1,22 @@
-/* text_set.c - lt_dataset: rows of ids out of text.
+/* text_set.c - lt_dataset: opening files and directories; a plain text as documents.
  *
- * A row is a window of one document; windows do not overlap and none crosses a document: every id but the first of a
- * row is predicted exactly once an epoch, and training and perplexity see the same cuts. Ids lie in one block. */
+ * What a document becomes is in set_rows.c, how rows of JSON are read in json_set.c. */
 #include "data/files.h"
-#include "data/sets/documents.h"
-#include "data/tokenizer/tokenizer.h"
+#include "data/sets/set_rows.h"
 #include "data/utf8.h"
 
 #include <inttypes.h>
 #include <string.h>
-#include <xxhash.h>
 
 #define TEXT_LIMIT (UINT64_C(1) << 40)
 
-struct row {
-    int64_t begin, length; /* in ids */
-    int64_t document;
-};
-
-struct lt_dataset {
-    lt_ctx *ctx;
-    lt_ids ids;
-    struct row *rows;
-    int64_t row_count, row_room, documents, longest;
-    char hash[33];
-};
-
 void lt_dataset_options_init(lt_dataset_options *options)
 {
-    *options = (lt_dataset_options){.size = sizeof *options, .max_seq_length = 512, .valid_fraction = 0.1};
+    *options = (lt_dataset_options){.size = sizeof *options,
+                                    .max_seq_length = 512,
+                                    .valid_fraction = 0.1,
+                                    .prompt_key = "prompt",
+                                    .completion_key = "completion"};
 }
 
 static lt_status check_options(lt_ctx *ctx, const lt_tokenizer *tok, const lt_dataset_options *o)
@@ -45,64 +33,14 @@ static lt_status check_options(lt_ctx *ctx, const lt_tokenizer *tok, const lt_da
     return LT_OK;
 }
 
-static lt_status add_row(lt_dataset *set, int64_t begin, int64_t document)
-{
-    if (set->row_count == set->row_room) {
-        int64_t wider = set->row_room ? 2 * set->row_room : 64;
-        struct row *grown =
-            lti_realloc(set->ctx, set->rows, (size_t)set->row_count * sizeof *grown, (size_t)wider * sizeof *grown);
-        if (!grown) return LT_ENOMEM;
-        set->rows = grown;
-        set->row_room = wider;
-    }
-    int64_t length = set->ids.count - begin;
-    set->rows[set->row_count++] = (struct row){begin, length, document};
-    if (length > set->longest) set->longest = length;
-    return LT_OK;
-}
-
-/* Appends the windows of one document's ids. */
-static lt_status add_windows(lt_dataset *set, const lt_ids *ids, int32_t bos, int64_t positions, int64_t document)
-{
-    int64_t step = positions - (bos >= 0);
-    for (int64_t i = 0; i < ids->count; i += step) {
-        int64_t n = ids->count - i < step ? ids->count - i : step, begin = set->ids.count;
-        if (n + (bos >= 0) < 2) continue; /* nothing to predict in it */
-        if (bos >= 0) LTI_TRY(lti_ids_append(set->ctx, &set->ids, &bos, 1));
-        LTI_TRY(lti_ids_append(set->ctx, &set->ids, ids->ids + i, n));
-        LTI_TRY(add_row(set, begin, document));
-    }
-    return LT_OK;
-}
-
-static lt_status hash_rows(lt_dataset *set)
-{
-    XXH3_state_t *state = XXH3_createState();
-    if (!state) return lti_fail(set->ctx, LT_ENOMEM, "out of memory for the hash of a data set");
-    XXH3_128bits_reset(state);
-    for (int64_t i = 0; i < set->row_count; i++)
-        XXH3_128bits_update(state, &set->rows[i].length, sizeof set->rows[i].length);
-    XXH3_128bits_update(state, set->ids.ids, (size_t)set->ids.count * sizeof *set->ids.ids);
-    XXH128_hash_t hash = XXH3_128bits_digest(state);
-    XXH3_freeState(state);
-    lti_hash_bytes(&hash, sizeof hash, set->hash);
-    return LT_OK;
-}
-
 static lt_status encode_documents(lt_dataset *set, const char *text, const lti_document *list, int64_t count,
                                   lt_tokenizer *tok, const lt_dataset_options *o)
 {
-    int32_t bos = lt_tokenizer_adds_bos(tok) ? lt_tokenizer_bos(tok) : -1, eos = lt_tokenizer_eos(tok);
-    lt_ids ids = {0};
+    lt_ids work = {0};
     lt_status status = LT_OK;
-    for (int64_t i = 0; i < count && status == LT_OK; i++) {
-        ids.count = 0;
-        status = lt_tokenizer_encode(tok, text + list[i].begin, list[i].end - list[i].begin, 0, &ids);
-        if (status == LT_OK && o->append_eos) status = lti_ids_append(tok->ctx, &ids, &eos, 1);
-        if (status != LT_OK && tok->ctx != set->ctx) lti_fail(set->ctx, status, "%s", lt_ctx_message(tok->ctx));
-        if (status == LT_OK) status = add_windows(set, &ids, bos, o->max_seq_length, i);
-    }
-    lt_ids_free(tok->ctx, &ids);
+    for (int64_t i = 0; i < count && status == LT_OK; i++)
+        status = lti_set_add_text(set, text + list[i].begin, list[i].end - list[i].begin, i, tok, o, &work);
+    lt_ids_free(tok->ctx, &work);
     set->documents = count;
     return status;
 }
@@ -126,9 +64,7 @@ static lt_status fill(lt_dataset *set, const char *name, const char *text, int64
     if (status == LT_OK) status = encode_documents(set, text, list, count, tok, o);
     lti_free(set->ctx, list);
     if (status != LT_OK) return lti_fail_in(set->ctx, "%s", name);
-    if (set->row_count == 0)
-        return lti_fail(set->ctx, LT_EINVAL, "%s: no document of this split is longer than one token", name);
-    return hash_rows(set);
+    return lti_set_finish(set, name, o);
 }
 
 static bool ends_with(const char *text, const char *ending)
@@ -137,45 +73,84 @@ static bool ends_with(const char *text, const char *ending)
     return n >= m && strcmp(text + n - m, ending) == 0;
 }
 
+static lt_status fill_mapped(lt_dataset *set, const char *path, const lti_map *map, lt_split split, lt_tokenizer *tok,
+                             const lt_dataset_options *o)
+{
+    bool array = ends_with(path, ".json");
+    const char *text = (const char *)map->data;
+    if (map->size > TEXT_LIMIT) return lti_fail(set->ctx, LT_ELIMIT, "%s is larger than 1 TiB", path);
+    if (array || ends_with(path, ".jsonl"))
+        return lti_set_fill_json(set, path, text, (int64_t)map->size, array, split, tok, o);
+    return fill(set, path, text, (int64_t)map->size, split, tok, o);
+}
+
 static lt_status fill_file(lt_dataset *set, const char *path, lt_split split, lt_tokenizer *tok,
                            const lt_dataset_options *o)
 {
-    static const char *const others[] = {".jsonl", ".json", ".parquet", ".h5", ".gz", ".csv"};
+    static const char *const others[] = {".parquet", ".arrow", ".h5", ".gz", ".zst", ".csv"};
     for (int i = 0; i < LTI_COUNT(others); i++)
         if (ends_with(path, others[i]))
             return lti_fail(set->ctx, LT_EUNSUPPORTED,
-                            "%s: %s is not read as text; give a .txt with documents separated by "
-                            "lines <|endoftext|>",
+                            "%s: %s is not read as text; give a .txt with documents separated by lines <|endoftext|>, "
+                            "a .jsonl with a row a line, or a .json that is an array of rows",
                             path, others[i]);
     lti_map map;
     LTI_TRY(lti_file_map(set->ctx, path, &map));
-    lt_status status = map.size > TEXT_LIMIT
-                           ? lti_fail(set->ctx, LT_ELIMIT, "%s is larger than 1 TiB", path)
-                           : fill(set, path, (const char *)map.data, (int64_t)map.size, split, tok, o);
+    lt_status status = fill_mapped(set, path, &map, split, tok, o);
     lti_file_unmap(&map);
     return status;
 }
 
-/* train.txt and its fellows; without valid.txt, train.txt is divided. */
+/* The file of a part, train or valid or test, of whatever kind; NULL when there is none. */
+static lt_status find_part(lt_ctx *ctx, const char *directory, const char *part, char **path)
+{
+    static const char *const kinds[] = {".txt", ".jsonl", ".json"};
+    const char *found = NULL;
+    *path = NULL;
+    for (int i = 0; i < LTI_COUNT(kinds); i++) {
+        char name[16] = "";
+        char *candidate = lti_path_join(ctx, directory, strcat(strcat(name, part), kinds[i]));
+        lt_status status = candidate ? LT_OK : LT_ENOMEM;
+        bool exists = candidate && lti_file_exists(candidate);
+        if (exists && found)
+            status = lti_fail(ctx, LT_EINVAL, "%s has both %s%s and %s%s: which is meant? move the other away",
+                              directory, part, found, part, kinds[i]);
+        if (status == LT_OK && exists) {
+            *path = candidate;
+            found = kinds[i];
+            continue;
+        }
+        lti_free(ctx, candidate);
+        if (status == LT_OK) continue;
+        lti_free(ctx, *path);
+        *path = NULL;
+        return status;
+    }
+    return LT_OK;
+}
+
+/* Without a file of its own, valid is a part of train. */
 static lt_status fill_directory(lt_dataset *set, const char *directory, lt_tokenizer *tok, const lt_dataset_options *o)
 {
-    static const char *const names[] = {"train.txt", "train.txt", "valid.txt", "test.txt"};
+    static const char *const parts[] = {"train", "train", "valid", "test"};
     if (o->split == LT_SPLIT_ALL)
         return lti_fail(set->ctx, LT_EINVAL, "%s is a directory: choose its train, valid or test part", directory);
-    char *path = lti_path_join(set->ctx, directory, names[o->split]);
-    char *train = lti_path_join(set->ctx, directory, names[LT_SPLIT_TRAIN]);
-    char *valid = lti_path_join(set->ctx, directory, names[LT_SPLIT_VALID]);
-    lt_status status = path && train && valid ? LT_OK : LT_ENOMEM;
+    char *train = NULL, *valid = NULL, *test = NULL;
+    lt_status status = find_part(set->ctx, directory, "train", &train);
+    if (status == LT_OK) status = find_part(set->ctx, directory, "valid", &valid);
+    if (status == LT_OK && o->split == LT_SPLIT_TEST) status = find_part(set->ctx, directory, "test", &test);
     if (status == LT_OK) {
-        bool divide = o->split != LT_SPLIT_TEST && !lti_file_exists(valid) && lti_file_exists(train);
-        if (!divide && !lti_file_exists(path))
-            status = lti_fail(set->ctx, LT_EIO, "%s: there is no %s in it", directory, names[o->split]);
+        bool divide = o->split != LT_SPLIT_TEST && !valid && train;
+        const char *path = divide || o->split == LT_SPLIT_TRAIN ? train : o->split == LT_SPLIT_VALID ? valid : test;
+        if (!path)
+            status =
+                lti_fail(set->ctx, LT_EIO, "%s: there is no %s.txt, .jsonl or .json in it", directory, parts[o->split]);
         else
-            status = fill_file(set, divide ? train : path, divide ? o->split : LT_SPLIT_ALL, tok, o);
+            status = fill_file(set, path, divide ? o->split : LT_SPLIT_ALL, tok, o);
     }
+    lti_free(set->ctx, test);
     lti_free(set->ctx, valid);
     lti_free(set->ctx, train);
-    lti_free(set->ctx, path);
     return status;
 }
 
@@ -184,7 +159,7 @@ static lt_status create(lt_ctx *ctx, const lt_tokenizer *tok, const lt_dataset_o
     LTI_TRY(check_options(ctx, tok, o));
     *set = lti_alloc(ctx, sizeof **set);
     if (!*set) return LT_ENOMEM;
-    (*set)->ctx = ctx;
+    **set = (lt_dataset){.ctx = ctx, .form = "text", .slices = {.ctx = ctx}};
     return LT_OK;
 }
 
@@ -223,53 +198,4 @@ lt_status lt_dataset_from_text(lt_ctx *ctx, const char *text, int64_t bytes, lt_
     if (!options) options = &defaults;
     LTI_TRY(create(ctx, tok, options, &set));
     return finish(set, fill(set, "text in memory", text, bytes, options->split, tok, options), dataset);
-}
-
-void lt_dataset_free(lt_dataset *set)
-{
-    if (!set) return;
-    lt_ids_free(set->ctx, &set->ids);
-    lti_free(set->ctx, set->rows);
-    lti_free(set->ctx, set);
-}
-
-int64_t lt_dataset_rows(const lt_dataset *set)
-{
-    return set->row_count;
-}
-
-const int32_t *lt_dataset_row(const lt_dataset *set, int64_t row, int64_t *length)
-{
-    *length = set->rows[row].length;
-    return set->ids.ids + set->rows[row].begin;
-}
-
-int64_t lt_dataset_row_document(const lt_dataset *set, int64_t row)
-{
-    return set->rows[row].document;
-}
-
-int64_t lt_dataset_documents(const lt_dataset *set)
-{
-    return set->documents;
-}
-
-int64_t lt_dataset_tokens(const lt_dataset *set)
-{
-    return set->ids.count;
-}
-
-int64_t lt_dataset_scored(const lt_dataset *set)
-{
-    return set->ids.count - set->row_count;
-}
-
-int64_t lt_dataset_longest(const lt_dataset *set)
-{
-    return set->longest;
-}
-
-const char *lt_dataset_hash(const lt_dataset *set)
-{
-    return set->hash;
 }
