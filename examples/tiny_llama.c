@@ -40,14 +40,14 @@ static int parse(int argc, char **argv, options *o)
     return 0;
 }
 
-static lt_status build(lt_ctx *ctx, lt_params *params, const lt_llama_config *c, lt_plan **plan)
+static lt_status build(lt_ctx *ctx, lt_params *params, const lt_transformer_config *c, lt_plan **plan)
 {
     lt_graph *g;
     if (lt_graph_create(ctx, params, &g) != LT_OK) return lt_ctx_status(ctx);
     int32_t vocab = (int32_t)c->vocab;
     lt_t tokens = lt_index_input(g, "tokens", 2, (int64_t[]){BATCH, LENGTH}, 0, vocab);
     lt_t targets = lt_index_input(g, "targets", 2, (int64_t[]){BATCH, LENGTH}, -1, vocab);
-    lt_t loss = lt_llama_loss(g, c, tokens, targets, lt_nil(g));
+    lt_t loss = lt_transformer_loss(g, c, &(lt_model_input){.tokens = tokens}, targets, lt_nil(g));
 
     lt_optimizer_config config;
     lt_optimizer_config_init(&config); /* AdamW */
@@ -92,13 +92,14 @@ static lt_status train(lt_ctx *ctx, const lt_dataset *set, lt_plan *plan, long e
 }
 
 /* A plan that reads one token at position "first" and gives the logits of the next. */
-static lt_status build_decoder(lt_ctx *ctx, lt_params *params, const lt_llama_config *c, lt_plan **plan)
+static lt_status build_decoder(lt_ctx *ctx, lt_params *params, const lt_transformer_config *c, lt_plan **plan)
 {
     lt_graph *g;
-    if (lt_llama_caches(params, c, 1, LENGTH) || lt_graph_create(ctx, params, &g)) return lt_ctx_status(ctx);
+    if (lt_transformer_caches(params, c, 1, LENGTH) || lt_graph_create(ctx, params, &g)) return lt_ctx_status(ctx);
     lt_t token = lt_index_input(g, "token", 2, (int64_t[]){1, 1}, 0, (int32_t)c->vocab);
-    lt_t hidden = lt_llama_hidden_cached(g, c, token, lt_scalar(g, "first", 0)); /* [1, 1, C] */
-    lt_t logits = lt_llama_head(g, c, hidden);                                   /* [1, 1, V] */
+    lt_t hidden = lt_transformer_hidden(
+        g, c, &(lt_model_input){.tokens = token, .first = lt_scalar(g, "first", 0)}); /* [1, 1, C] */
+    lt_t logits = lt_transformer_head(g, c, hidden);                                  /* [1, 1, V] */
     lt_status status = lt_compile(g, NULL, 1, &logits, plan);
     lt_graph_free(g);
     return status;
@@ -120,7 +121,8 @@ static lt_status decode(lt_ctx *ctx, lt_plan *plan, int64_t vocab, int32_t eos, 
     return LT_OK;
 }
 
-static lt_status sample(lt_ctx *ctx, lt_params *params, const lt_llama_config *c, lt_tokenizer *tok, const char *prompt)
+static lt_status sample(lt_ctx *ctx, lt_params *params, const lt_transformer_config *c, lt_tokenizer *tok,
+                        const char *prompt)
 {
     lt_ids prompt_ids = {0};
     int32_t ids[LENGTH];
@@ -145,13 +147,13 @@ static lt_status run(lt_ctx *ctx, const options *o, lt_params *params, lt_tokeni
     lt_dataset_options data;
     lt_dataset_options_init(&data);
     data.max_seq_length = LENGTH;
-    lt_llama_config c;
-    lt_llama_config_init(&c);
+    lt_transformer_config c;
+    lt_transformer_config_init(&c, LT_LLAMA);
     c.vocab = lt_tokenizer_vocab_size(tok);
     c.dim = 64, c.hidden = 192, c.layers = 2, c.heads = 4, c.kv_heads = 2, c.context = LENGTH;
     lt_plan *plan = NULL;
     lt_status status = lt_dataset_open(ctx, o->data, tok, &data, set);
-    if (status == LT_OK) status = lt_llama_params(params, &c, 1);
+    if (status == LT_OK) status = lt_transformer_params(params, &c, 1);
     if (status == LT_OK) status = build(ctx, params, &c, &plan);
     if (status == LT_OK)
         printf("%lld windows, plan of %d steps, arena %.1f MB\n", (long long)lt_dataset_rows(*set), lt_plan_steps(plan),

@@ -1,214 +1,281 @@
-/* llama.c - the Llama family: the network as the paper has it, and the names of its tensors.
+/* llama.c - the Llama shape of network and its relatives: Llama, Qwen 2 and 3, Gemma 3.
  *
- * Names inside lathe are those of GGUF ("blk.3.attn_q.weight"); the table gives Hugging Face's beside them. The head
- * layout of q and k follows the file: Hugging Face keeps halves, GGUF interleaves (lt_llama_config.rope_interleaved). */
+ *     x += W_o attention(rope(q), rope(k), v),  q, k, v = W n(x);    x += W_down (act(W_gate n(x)) * W_up n(x))
+ *
+ * with root-mean-square norms n. Relatives add biases (Qwen 2), norms on q and k (Qwen 3, Gemma 3), a norm after each
+ * half, embeddings times sqrt(dim) and layers that see a window (Gemma 3): config flags, so that one function reads as
+ * the papers do. Names inside lathe are those of GGUF; the table gives Hugging Face's beside them. The head layout of q
+ * and k follows the file: Hugging Face keeps halves, GGUF's llama neighbours (rope_interleaved). */
 #include "models/family.h"
 
 #include "autograd/op.h"
-#include "base/ctx.h"
 #include "lathe/nn.h"
+#include "models/llama_config.h"
 
 #include <math.h>
 #include <stdio.h>
-
-void lt_llama_config_init(lt_llama_config *config)
-{
-    *config =
-        (lt_llama_config){.size = sizeof *config, .context = 2048, .rope_theta = 10000, .norm_eps = 1e-5, .tied = true};
-}
-
-static int64_t head_dim(const lt_llama_config *c)
-{
-    return c->head_dim ? c->head_dim : c->dim / c->heads;
-}
+#include <string.h>
 
 /* ---- Tensors ---- */
 
-lt_status lti_llama_each(const lt_llama_config *c, lti_tensor_visitor visit, void *user)
+typedef struct row {
+    bool present;
+    const char *name, *hf; /* the latter after "layers.N." */
+    int rank;
+    int64_t shape[2];
+    double std, fill;
+    lti_layout layout;
+    int64_t heads;
+} row;
+
+static lt_status visit_rows(const row *rows, int count, int64_t layer, lti_tensor_visitor visit, void *user)
 {
-    int64_t D = head_dim(c), C = c->dim, F = c->hidden, Q = c->heads * D, K = c->kv_heads * D;
+    for (int i = 0; i < count; i++) {
+        const row *r = &rows[i];
+        if (!r->present) continue;
+        lti_tensor t = {.rank = r->rank,
+                        .shape = {r->shape[0], r->shape[1]},
+                        .std = r->std,
+                        .fill = r->fill,
+                        .layout = r->layout,
+                        .heads = r->heads};
+        char hf[96];
+        snprintf(hf, sizeof hf, "layers.%%lld.%s", r->hf);
+        lti_tensor_name(&t, layer, r->name, hf);
+        LTI_TRY(visit(user, &t));
+    }
+    return LT_OK;
+}
+
+static lt_status each_of_block(const lt_transformer_config *c, int64_t layer, lti_tensor_visitor visit, void *user)
+{
+    int64_t D = lti_head_dim(c), C = c->dim, F = c->hidden, H = c->heads, G = c->kv_heads, Q = H * D, K = G * D;
     double back = 0.02 / sqrt(2.0 * (double)c->layers); /* into the residual stream */
-    const struct {
-        const char *name, *hf;
-        int rank;
-        int64_t shape[2];
-        double std; /* 0: a norm's gain */
-    } block[] = {
-        {"attn_norm.weight", "input_layernorm.weight", 1, {C}, 0},
-        {"attn_q.weight", "self_attn.q_proj.weight", 2, {Q, C}, 0.02},
-        {"attn_k.weight", "self_attn.k_proj.weight", 2, {K, C}, 0.02},
-        {"attn_v.weight", "self_attn.v_proj.weight", 2, {K, C}, 0.02},
-        {"attn_output.weight", "self_attn.o_proj.weight", 2, {C, Q}, back},
-        {"ffn_norm.weight", "post_attention_layernorm.weight", 1, {C}, 0},
-        {"ffn_gate.weight", "mlp.gate_proj.weight", 2, {F, C}, 0.02},
-        {"ffn_up.weight", "mlp.up_proj.weight", 2, {F, C}, 0.02},
-        {"ffn_down.weight", "mlp.down_proj.weight", 2, {C, F}, back},
+    double gain = c->norm_plus_one ? 0 : 1;
+    bool gemma = c->family == LT_GEMMA3, qkv = c->qkv_bias, qk = c->qk_norm;
+    const row rows[] = {
+        {true, "attn_norm.weight", "input_layernorm.weight", 1, {C}, 0, gain, LTI_NORM},
+        {true, "attn_q.weight", "self_attn.q_proj.weight", 2, {Q, C}, 0.02, 0, LTI_HEADS, H},
+        {qkv, "attn_q.bias", "self_attn.q_proj.bias", 1, {Q}, 0, 0, LTI_HEADS, H},
+        {true, "attn_k.weight", "self_attn.k_proj.weight", 2, {K, C}, 0.02, 0, LTI_HEADS, G},
+        {qkv, "attn_k.bias", "self_attn.k_proj.bias", 1, {K}, 0, 0, LTI_HEADS, G},
+        {true, "attn_v.weight", "self_attn.v_proj.weight", 2, {K, C}, 0.02},
+        {qkv, "attn_v.bias", "self_attn.v_proj.bias", 1, {K}},
+        {qk, "attn_q_norm.weight", "self_attn.q_norm.weight", 1, {D}, 0, gain, LTI_NORM},
+        {qk, "attn_k_norm.weight", "self_attn.k_norm.weight", 1, {D}, 0, gain, LTI_NORM},
+        {true, "attn_output.weight", "self_attn.o_proj.weight", 2, {C, Q}, back},
+        {c->output_bias, "attn_output.bias", "self_attn.o_proj.bias", 1, {C}},
+        {gemma, "post_attention_norm.weight", "post_attention_layernorm.weight", 1, {C}, 0, gain, LTI_NORM},
+        {true,
+         "ffn_norm.weight",
+         gemma ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight",
+         1,
+         {C},
+         0,
+         gain,
+         LTI_NORM},
+        {true, "ffn_gate.weight", "mlp.gate_proj.weight", 2, {F, C}, 0.02},
+        {c->mlp_bias, "ffn_gate.bias", "mlp.gate_proj.bias", 1, {F}},
+        {true, "ffn_up.weight", "mlp.up_proj.weight", 2, {F, C}, 0.02},
+        {c->mlp_bias, "ffn_up.bias", "mlp.up_proj.bias", 1, {F}},
+        {true, "ffn_down.weight", "mlp.down_proj.weight", 2, {C, F}, back},
+        {c->mlp_bias, "ffn_down.bias", "mlp.down_proj.bias", 1, {C}},
+        {gemma, "post_ffw_norm.weight", "post_feedforward_layernorm.weight", 1, {C}, 0, gain, LTI_NORM},
     };
-    lti_tensor t = {"token_embd.weight", "model.embed_tokens.weight", 2, {c->vocab, C}, 0.02};
-    LTI_TRY(visit(user, &t));
-    for (int64_t layer = 0; layer < c->layers; layer++)
-        for (int i = 0; i < LTI_COUNT(block); i++) {
-            t = (lti_tensor){
-                .rank = block[i].rank, .shape = {block[i].shape[0], block[i].shape[1]}, .std = block[i].std};
-            snprintf(t.name, sizeof t.name, "blk.%lld.%s", (long long)layer, block[i].name);
-            snprintf(t.hf, sizeof t.hf, "model.layers.%lld.%s", (long long)layer, block[i].hf);
-            LTI_TRY(visit(user, &t));
-        }
-    t = (lti_tensor){"output_norm.weight", "model.norm.weight", 1, {C}, 0};
-    LTI_TRY(visit(user, &t));
-    t = (lti_tensor){"output.weight", "lm_head.weight", 2, {c->vocab, C}, 0.02};
-    return c->tied ? LT_OK : visit(user, &t);
+    return visit_rows(rows, LTI_COUNT(rows), layer, visit, user);
 }
 
-static bool in_range(int64_t value, int64_t limit)
+static lt_status each(const lt_transformer_config *c, lti_tensor_visitor visit, void *user)
 {
-    return value >= 1 && value <= limit;
-}
-
-lt_status lti_llama_check(lt_ctx *ctx, const lt_llama_config *c)
-{
-    if (c->size != sizeof *c) return lti_fail(ctx, LT_EINVAL, "llama: call lt_llama_config_init first");
-    const struct {
-        const char *name;
-        int64_t value, limit;
-    } bounds[] = {{"vocab", c->vocab, 1 << 22},    {"dim", c->dim, 1 << 20},  {"hidden", c->hidden, 1 << 22},
-                  {"layers", c->layers, 1024},     {"heads", c->heads, 1024}, {"kv_heads", c->kv_heads, 1024},
-                  {"context", c->context, 1 << 24}};
-    for (int i = 0; i < LTI_COUNT(bounds); i++)
-        if (!in_range(bounds[i].value, bounds[i].limit))
-            return lti_fail(ctx, LT_EINVAL, "llama: %s is %lld; it must be in 1 to %lld", bounds[i].name,
-                            (long long)bounds[i].value, (long long)bounds[i].limit);
-    if (!c->head_dim && c->dim % c->heads)
-        return lti_fail(ctx, LT_EINVAL, "llama: dim %lld is no multiple of heads %lld; change one or give head_dim",
-                        (long long)c->dim, (long long)c->heads);
-    if (c->heads % c->kv_heads)
-        return lti_fail(ctx, LT_EINVAL, "llama: heads %lld is no multiple of kv_heads %lld", (long long)c->heads,
-                        (long long)c->kv_heads);
-    if (!in_range(head_dim(c), 1024) || head_dim(c) % 2)
-        return lti_fail(ctx, LT_EINVAL,
-                        "llama: the head dimension is %lld; rotary positions need an even one up to 1024",
-                        (long long)head_dim(c));
-    if (!(c->rope_theta > 0) || !(c->norm_eps > 0) || !isfinite(c->rope_theta) || !isfinite(c->norm_eps))
-        return lti_fail(ctx, LT_EINVAL, "llama: rope_theta and norm_eps must be above 0 and finite, not %g and %g",
-                        c->rope_theta, c->norm_eps);
-    return LT_OK;
-}
-
-typedef struct adder {
-    lt_params *params;
-    uint64_t seed;
-} adder;
-
-static lt_status add_tensor(void *user, const lti_tensor *t)
-{
-    adder *a = user;
-    lt_param *param;
-    LTI_TRY(lt_params_add(a->params, t->name, LT_F32, t->rank, t->shape, LT_WEIGHT, &param));
-    if (t->std == 0)
-        lt_init_constant(param, 1);
-    else
-        lt_init_normal(param, a->seed, t->std);
-    return LT_OK;
-}
-
-lt_status lt_llama_params(lt_params *params, const lt_llama_config *config, uint64_t seed)
-{
-    LTI_TRY(lti_llama_check(lt_params_ctx(params), config));
-    return lti_llama_each(config, add_tensor, &(adder){params, seed});
+    lti_tensor embedding = {
+        .name = "token_embd.weight", .hf = "embed_tokens.weight", .rank = 2, .shape = {c->vocab, c->dim}, .std = 0.02};
+    LTI_TRY(visit(user, &embedding));
+    for (int64_t layer = 0; layer < c->layers; layer++) LTI_TRY(each_of_block(c, layer, visit, user));
+    lti_tensor norm = {.name = "output_norm.weight",
+                       .hf = "norm.weight",
+                       .rank = 1,
+                       .shape = {c->dim},
+                       .fill = c->norm_plus_one ? 0 : 1,
+                       .layout = LTI_NORM};
+    LTI_TRY(visit(user, &norm));
+    lti_tensor head = {.name = "output.weight",
+                       .hf = "lm_head.weight",
+                       .outside = true,
+                       .rank = 2,
+                       .shape = {c->vocab, c->dim},
+                       .std = 0.02};
+    return c->tied ? LT_OK : visit(user, &head);
 }
 
 /* ---- The network. B batch, T positions, C dim, H heads, G key/value heads, D head dimension ---- */
 
-/* Keys or values so far: this step's rows written into the layer's cache, which is then read whole. */
-static lt_t through_cache(lt_t x, const char *name, lt_t first)
+static bool is_local(const lt_transformer_config *c, int64_t layer)
 {
-    const char *full = lt_scoped(x.graph, name);
-    lt_param *cache = full ? lt_params_find(lt_graph_params(x.graph), full) : NULL;
-    if (!cache) return lt_param_value(x.graph, NULL);
-    return lt_cache_write(cache, x, first);
+    if (c->window == 0 || layer < c->window_first) return false;
+    return c->window_pattern == 0 || (layer + 1) % c->window_pattern != 0;
 }
 
-static lt_t attention(const lt_llama_config *c, lt_t x, lt_t first)
+static lt_t norm(const lt_transformer_config *c, lt_t x, const char *name)
 {
-    int64_t B = lt_dim(x, 0), T = lt_dim(x, 1), H = c->heads, G = c->kv_heads, D = head_dim(c);
+    return c->norm_plus_one ? lt_nn_rms_norm_plus_one(x, name, c->norm_eps) : lt_nn_rms_norm(x, name, c->norm_eps);
+}
+
+static lt_rope_config rope_of(const lt_transformer_config *c, bool local)
+{
     lt_rope_config rope;
     lt_rope_config_init(&rope);
-    rope.theta = c->rope_theta;
     rope.interleaved = c->rope_interleaved;
-    lt_t q = lt_reshape(lt_nn_linear(x, "attn_q"), 4, (int64_t[]){B, T, H, D});
-    lt_t k = lt_reshape(lt_nn_linear(x, "attn_k"), 4, (int64_t[]){B, T, G, D});
+    bool own = local && c->rope_theta_local > 0;
+    rope.theta = own ? c->rope_theta_local : c->rope_theta;
+    if (!own) rope.scaling = c->rope_scaling;
+    return rope;
+}
+
+/* x [B, T, n D] -> [B, T, n, D], normed over D where the family does so, then rotated. */
+static lt_t rotated(const lt_transformer_config *c, lt_t x, int64_t n, const char *qk_norm, lt_t first,
+                    const lt_rope_config *rope)
+{
+    x = lt_reshape(x, 4, (int64_t[]){lt_dim(x, 0), lt_dim(x, 1), n, lti_head_dim(c)});
+    if (c->qk_norm) x = norm(c, x, qk_norm);
+    return lt_rope(x, first, rope);
+}
+
+static lt_t attention(const lt_transformer_config *c, lt_t x, const lt_model_input *in, int64_t layer)
+{
+    int64_t B = lt_dim(x, 0), T = lt_dim(x, 1), H = c->heads, G = c->kv_heads, D = lti_head_dim(c);
+    bool local = is_local(c, layer);
+    lt_rope_config rope = rope_of(c, local);
+    lt_attention_config how;
+    lt_attention_config_init(&how);
+    how.scale = c->attention_scale;
+    how.window = local ? c->window : 0;
+    how.spans = in->spans;
+    lt_t q = rotated(c, lt_nn_linear(x, "attn_q"), H, "attn_q_norm", in->first, &rope);
+    lt_t k = rotated(c, lt_nn_linear(x, "attn_k"), G, "attn_k_norm", in->first, &rope);
     lt_t v = lt_reshape(lt_nn_linear(x, "attn_v"), 4, (int64_t[]){B, T, G, D});
-    q = lt_rope(q, first, &rope);
-    k = lt_rope(k, first, &rope);
-    if (!lt_is_nil(first)) {
-        k = through_cache(k, "cache_k", first); /* [B, S, G, D] */
-        v = through_cache(v, "cache_v", first);
-    }
-    lt_t o = lt_attention(q, k, v, first, NULL); /* [B, T, H, D] */
+    k = lti_through_cache(k, "cache_k", in->first); /* [B, S, G, D] */
+    v = lti_through_cache(v, "cache_v", in->first);
+    lt_t o = lt_attention(q, k, v, in->first, &how); /* [B, T, H, D] */
     return lt_nn_linear(lt_reshape(o, 3, (int64_t[]){B, T, H * D}), "attn_output");
 }
 
-static lt_t feed_forward(lt_t x)
+static lt_t feed_forward(const lt_transformer_config *c, lt_t x)
 {
-    return lt_nn_linear(lt_swiglu(lt_nn_linear(x, "ffn_gate"), lt_nn_linear(x, "ffn_up")), "ffn_down");
+    lt_t gate = lt_nn_linear(x, "ffn_gate"), up = lt_nn_linear(x, "ffn_up");
+    lt_t h = c->activation == LT_SILU ? lt_swiglu(gate, up) : lt_mul(lti_activation(gate, c->activation), up);
+    return lt_nn_linear(h, "ffn_down");
 }
 
-static lt_t hidden(lt_graph *g, const lt_llama_config *c, lt_t tokens, lt_t first)
+static lt_t block(const lt_transformer_config *c, lt_t x, const lt_model_input *in, int64_t layer)
 {
-    lt_params *params = lt_graph_params(g);
-    if (params && lti_llama_check(lt_params_ctx(params), c) != LT_OK)
-        return lti_graph_fail(g, LT_EINVAL, "%s", lt_ctx_message(lt_params_ctx(params)));
-    bool again = c->checkpoint && lt_is_nil(first); /* caches are written once: no segment around them */
-    lt_t x = lt_nn_embedding(tokens, "token_embd"); /* [B, T, C] */
+    bool gemma = c->family == LT_GEMMA3;
+    lt_t a = attention(c, norm(c, x, "attn_norm"), in, layer);
+    x = lt_add(x, gemma ? norm(c, a, "post_attention_norm") : a);
+    lt_t f = feed_forward(c, norm(c, x, "ffn_norm"));
+    return lt_add(x, gemma ? norm(c, f, "post_ffw_norm") : f);
+}
+
+static lt_t hidden(lt_graph *g, const lt_transformer_config *c, const lt_model_input *in)
+{
+    bool again = c->checkpoint && !lti_given(in->first); /* caches are written once: no segment around them */
+    lt_t x = lt_nn_embedding(in->tokens, "token_embd");  /* [B, T, C] */
+    if (c->embedding_scale != 1) x = lt_scale(x, c->embedding_scale);
     for (int64_t layer = 0; layer < c->layers; layer++) {
         lt_scope(g, "blk.%lld", (long long)layer);
         if (again) lt_checkpoint_begin(g);
-        x = lt_add(x, attention(c, lt_nn_rms_norm(x, "attn_norm", c->norm_eps), first));
-        x = lt_add(x, feed_forward(lt_nn_rms_norm(x, "ffn_norm", c->norm_eps)));
+        x = block(c, x, in, layer);
         if (again) lt_checkpoint_end(g);
         lt_tap(x, "out");
         lt_scope_end(g);
     }
-    return lt_nn_rms_norm(x, "output_norm", c->norm_eps);
+    return norm(c, x, "output_norm");
 }
 
-lt_t lt_llama_hidden(lt_graph *graph, const lt_llama_config *config, lt_t tokens)
+/* ---- The families ---- */
+
+static void llama_defaults(lt_transformer_config *c)
 {
-    return hidden(graph, config, tokens, lt_nil(graph));
+    (void)c;
 }
 
-lt_t lt_llama_hidden_cached(lt_graph *graph, const lt_llama_config *config, lt_t tokens, lt_t first)
+static void qwen2_defaults(lt_transformer_config *c)
 {
-    return hidden(graph, config, tokens, first);
+    c->qkv_bias = true;
+    c->rope_theta = 1e6;
+    c->norm_eps = 1e-6;
 }
 
-lt_status lt_llama_caches(lt_params *params, const lt_llama_config *config, int64_t batch, int64_t length)
+static void qwen3_defaults(lt_transformer_config *c)
 {
-    LTI_TRY(lti_llama_check(lt_params_ctx(params), config));
-    int64_t shape[] = {batch, length, config->kv_heads, head_dim(config)};
-    for (int64_t layer = 0; layer < config->layers; layer++)
-        for (int i = 0; i < 2; i++) {
-            char name[64];
-            snprintf(name, sizeof name, "blk.%lld.%s", (long long)layer, i ? "cache_v" : "cache_k");
-            LTI_TRY(lt_params_add(params, name, LT_F32, 4, shape, LT_SCRATCH, NULL));
-        }
-    return LT_OK;
+    c->qk_norm = true;
+    c->rope_theta = 1e6;
+    c->norm_eps = 1e-6;
 }
 
-static const char *head_weight(const lt_llama_config *c)
+static void gemma3_defaults(lt_transformer_config *c)
 {
-    return c->tied ? "token_embd.weight" : "output.weight";
+    c->qk_norm = c->norm_plus_one = true;
+    c->rope_theta = 1e6;
+    c->rope_theta_local = 1e4;
+    c->norm_eps = 1e-6;
+    c->activation = LT_GELU_TANH;
+    c->window = 512;
+    c->window_pattern = 6;
 }
 
-lt_t lt_llama_head(lt_graph *graph, const lt_llama_config *config, lt_t x)
-{
-    (void)graph;
-    return lt_nn_head(x, "output", head_weight(config));
-}
+const lti_family lti_family_llama = {
+    .id = LT_LLAMA,
+    .name = "llama",
+    .model_types = "|llama|mistral|",
+    .model_type = "llama",
+    .architecture = "LlamaForCausalLM",
+    .prefixes = {"model.", ""},
+    .gguf_interleaves = true,
+    .defaults = llama_defaults,
+    .read_json = lti_llama_read_json,
+    .write_json = lti_llama_write_json,
+    .each = each,
+    .hidden = hidden,
+};
 
-lt_t lt_llama_loss(lt_graph *graph, const lt_llama_config *config, lt_t tokens, lt_t targets, lt_t norm)
-{
-    lt_t x = lt_llama_hidden(graph, config, tokens); /* [B, T, C] */
-    lt_head_term term = {.kind = lt_head_cross_entropy(), .weight = 1, .input = targets};
-    return lt_nn_head_loss(x, "output", head_weight(config), 1, &term, norm);
-}
+const lti_family lti_family_qwen2 = {
+    .id = LT_QWEN2,
+    .name = "qwen2",
+    .model_types = "|qwen2|",
+    .model_type = "qwen2",
+    .architecture = "Qwen2ForCausalLM",
+    .prefixes = {"model.", ""},
+    .defaults = qwen2_defaults,
+    .read_json = lti_llama_read_json,
+    .write_json = lti_llama_write_json,
+    .each = each,
+    .hidden = hidden,
+};
+
+const lti_family lti_family_qwen3 = {
+    .id = LT_QWEN3,
+    .name = "qwen3",
+    .model_types = "|qwen3|",
+    .model_type = "qwen3",
+    .architecture = "Qwen3ForCausalLM",
+    .prefixes = {"model.", ""},
+    .defaults = qwen3_defaults,
+    .read_json = lti_llama_read_json,
+    .write_json = lti_llama_write_json,
+    .each = each,
+    .hidden = hidden,
+};
+
+const lti_family lti_family_gemma3 = {
+    .id = LT_GEMMA3,
+    .name = "gemma3",
+    .model_types = "|gemma3_text|",
+    .model_type = "gemma3_text",
+    .architecture = "Gemma3ForCausalLM",
+    .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
+    .defaults = gemma3_defaults,
+    .read_json = lti_llama_read_json,
+    .write_json = lti_llama_write_json,
+    .each = each,
+    .hidden = hidden,
+};

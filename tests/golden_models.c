@@ -17,7 +17,7 @@ typedef struct task {
     lt_ctx *ctx;
     lt_params *params;
     bool llama, lattice; /* lattice: linear layers on Q4_0 */
-    lt_llama_config config;
+    lt_transformer_config config;
     int64_t B, T; /* T is 1 for the perceptron */
     lt_real *x;   /* perceptron: [B, 64] */
     int32_t *tokens[2], *targets[2];
@@ -62,7 +62,7 @@ static void open_llama(task *t)
 {
     const json_t *c = t->json, *batches = json_object_get(c, "batches");
     int64_t shape[LT_MAX_RANK];
-    lt_llama_config_init(&t->config);
+    lt_transformer_config_init(&t->config, LT_LLAMA);
     t->config.vocab = (int64_t)gd_number(c, "vocab");
     t->config.dim = (int64_t)gd_number(c, "dim");
     t->config.hidden = (int64_t)gd_number(c, "hidden");
@@ -134,8 +134,9 @@ static void record(task *t, lt_graph *g, lt_t *logits, lt_t *loss)
         int64_t shape[] = {t->B, t->T};
         lt_t tokens = lt_index_input(g, "tokens", 2, shape, 0, (int32_t)t->config.vocab);
         lt_t targets = lt_index_input(g, "targets", 2, shape, -1, (int32_t)t->config.vocab);
-        *logits = lt_llama_head(g, &t->config, lt_llama_hidden(g, &t->config, tokens));
-        *loss = lt_llama_loss(g, &t->config, tokens, targets, norm);
+        *logits = lt_transformer_head(g, &t->config,
+                                      lt_transformer_hidden(g, &t->config, &(lt_model_input){.tokens = tokens}));
+        *loss = lt_transformer_loss(g, &t->config, &(lt_model_input){.tokens = tokens}, targets, norm);
     } else {
         lt_mlp_config config;
         lt_mlp_config_init(&config);
@@ -391,12 +392,13 @@ static void judge_stories(lt_ctx *ctx, lt_model *model, const json_t *want, cons
     int64_t T = (int64_t)json_array_size(ids), V = json_integer_value(json_object_get(want, "vocab"));
     int32_t *tokens = calloc((size_t)T, sizeof *tokens);
     for (int64_t i = 0; i < T; i++) tokens[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
-    const lt_llama_config *config = lt_model_config(model);
+    const lt_transformer_config *config = lt_model_config(model);
     lt_graph *g = NULL;
     lt_plan *plan = NULL;
     if (TS_OK(ctx, lt_graph_create(ctx, lt_model_params(model), &g))) {
         lt_t x = lt_index_input(g, "tokens", 2, (int64_t[]){1, T}, 0, (int32_t)V);
-        lt_t z = lt_llama_head(g, config, lt_llama_hidden(g, config, x)); /* [1, T, V] */
+        lt_t z = lt_transformer_head(g, config,
+                                     lt_transformer_hidden(g, config, &(lt_model_input){.tokens = x})); /* [1, T, V] */
         TS_CHECK(lt_count(z) == T * V, "stories260K: %lld logits, %lld wanted", (long long)lt_count(z),
                  (long long)(T * V));
         if (lt_count(z) == T * V && TS_OK(ctx, lt_compile(g, NULL, 1, &z, &plan)) &&

@@ -14,7 +14,7 @@ import sys
 GIVEN = {
     "ctx": "lt_ctx *ctx", "params": "lt_params *params", "g": "lt_graph *g", "graph": "lt_graph *graph",
     "plan": "lt_plan *plan", "model": "lt_model *model", "tok": "lt_tokenizer *tok", "total": "int64_t total",
-    "schedule": "lt_schedule schedule", "config": "lt_llama_config config", "batch": "const void *batch",
+    "schedule": "lt_schedule schedule", "config": "lt_transformer_config config", "batch": "const void *batch",
     "train_set": "lt_dataset *train_set", "valid_set": "lt_dataset *valid_set",
 }
 VALUES = "x y w wg wu wd dw gain loss tokens targets norm".split()

@@ -12,7 +12,7 @@ static const char plain[] = "{\"model_type\":\"llama\",\"vocab_size\":300,\"hidd
                             "\"num_hidden_layers\":2,\"num_attention_heads\":4}";
 
 /* The plain configuration with `key` set to a JSON value, or removed when it is NULL. */
-static lt_status read_with(lt_ctx *ctx, const char *key, const char *value, lt_llama_config *config)
+static lt_status read_with(lt_ctx *ctx, const char *key, const char *value, lt_transformer_config *config)
 {
     json_t *json = json_loads(plain, 0, NULL);
     if (value)
@@ -32,12 +32,11 @@ static void refused_configurations(void)
     } cases[] = {
         {"model_type", NULL, "dir/config.json: 'model_type' is missing; a text is needed"},
         {"model_type", "3", "'model_type' is an integer; a text is needed"},
-        {"model_type", "\"gpt2\"", "model_type \"gpt2\" is not implemented; \"llama\" is", true},
-        {"hidden_act", "\"gelu\"", "'hidden_act' is \"gelu\"; lathe implements \"silu\"", true},
+        {"model_type", "\"t5\"", "model_type \"t5\" is not implemented; llama, mistral, qwen2", true},
+        {"hidden_act", "\"mish\"", "'hidden_act' is \"mish\"; lathe implements silu, gelu", true},
         {"hidden_act", "[]", "'hidden_act' is an array; a text is needed"},
-        {"attention_bias", "true", "'attention_bias' is true, which lathe does not implement", true},
         {"attention_bias", "\"no\"", "'attention_bias' is a string; true or false is needed"},
-        {"mlp_bias", "true", "'mlp_bias' is true", true},
+        {"mlp_bias", "2", "'mlp_bias' is an integer; true or false is needed"},
         {"quantization_config", "{}", "'quantization_config' is set, which lathe does not implement", true},
         {"vocab_size", NULL, "'vocab_size' is missing; a whole number of at least 1 is needed"},
         {"vocab_size", "null", "'vocab_size' is null"},
@@ -59,15 +58,16 @@ static void refused_configurations(void)
         {"rms_norm_eps", "0", "rope_theta and norm_eps must be above 0 and finite, not 10000 and 0"},
         {"rope_theta", "-1", "must be above 0"},
         {"rope_scaling", "3", "'rope_scaling' is an integer; an object is needed"},
-        {"rope_scaling", "{\"type\":\"linear\",\"factor\":2}", "'type' is \"linear\"; lathe implements \"default\"",
-         true},
-        {"rope_scaling", "{\"rope_type\":\"llama3\"}", "'rope_type' is \"llama3\"", true},
-        {"rope_parameters", "{\"rope_type\":\"yarn\"}", "'rope_type' is \"yarn\"", true},
+        {"rope_scaling", "{\"type\":\"dynamic\",\"factor\":2}", "rotary scaling \"dynamic\" is not implemented", true},
+        {"rope_scaling", "{\"rope_type\":\"llama3\"}", "'factor' is missing; a number is needed"},
+        {"rope_scaling", "{\"rope_type\":\"llama3\",\"factor\":8}", "'original_max_position_embeddings' is missing"},
+        {"rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":4,\"mscale\":1}", "'mscale' is set", true},
+        {"rope_parameters", "{\"partial_rotary_factor\":0.5}", "partial_rotary_factor 0.5 is not implemented", true},
         {"rope_parameters", "{\"rope_theta\":[]}", "'rope_theta' is an array; a number is needed"},
         {"tie_word_embeddings", "1", "'tie_word_embeddings' is an integer; true or false is needed"},
     };
     lt_ctx *ctx = lt_ctx_create(NULL);
-    lt_llama_config c;
+    lt_transformer_config c;
     for (int i = 0; i < LTI_COUNT(cases); i++)
         TS_REFUSED(ctx, read_with(ctx, cases[i].key, cases[i].value, &c),
                    cases[i].unsupported ? LT_EUNSUPPORTED : LT_EFORMAT, cases[i].words);
@@ -78,11 +78,11 @@ static void refused_configurations(void)
 static void accepted_configurations(void)
 {
     lt_ctx *ctx = lt_ctx_create(NULL);
-    lt_llama_config c;
+    lt_transformer_config c;
     TS_OK(ctx, read_with(ctx, "unknown", "[1,2]", &c));
     TS_CHECK(c.size == sizeof c && c.vocab == 300 && c.dim == 32 && c.hidden == 64 && c.layers == 2 && c.heads == 4,
              "the counts");
-    TS_CHECK(c.kv_heads == 4 && c.head_dim == 0 && c.context == 2048 && c.rope_theta == 10000 && c.norm_eps == 1e-5,
+    TS_CHECK(c.kv_heads == 4 && c.head_dim == 0 && c.context == 2048 && c.rope_theta == 10000 && c.norm_eps == 1e-6,
              "defaults: kv_heads %lld, context %lld, theta %g, eps %g", (long long)c.kv_heads, (long long)c.context,
              c.rope_theta, c.norm_eps);
     TS_CHECK(!c.tied && !c.rope_interleaved && !c.checkpoint, "a file that says nothing is not tied");
@@ -91,6 +91,8 @@ static void accepted_configurations(void)
     TS_OK(ctx, read_with(ctx, "rope_parameters", "{\"rope_type\":\"default\",\"rope_theta\":20000.5}", &c));
     TS_CHECK(c.rope_theta == 20000.5, "new spelling: theta %g", c.rope_theta);
     TS_OK(ctx, read_with(ctx, "rope_scaling", "{\"type\":\"default\"}", &c));
+    TS_OK(ctx, read_with(ctx, "attention_bias", "true", &c));
+    TS_CHECK(c.qkv_bias && c.output_bias && !c.mlp_bias, "biases");
     TS_OK(ctx, read_with(ctx, "rope_scaling", "null", &c));
     TS_OK(ctx, read_with(ctx, "head_dim", "16", &c));
     TS_CHECK(c.head_dim == 16, "a head dimension of its own");
@@ -139,8 +141,9 @@ static void put_model(ts_place *p, const char *init)
 static void broken_directories(void)
 {
     ts_place p = ts_open_place();
-    TS_REFUSED(p.ctx, try_model(p.ctx, "/nonexistent/model"), LT_EIO, "/nonexistent/model: there is no such directory");
-    TS_REFUSED(p.ctx, try_model(p.ctx, ts_put_text(&p, "file", "x")), LT_EIO, "is a file, not a model directory");
+    TS_REFUSED(p.ctx, try_model(p.ctx, "/nonexistent/model"), LT_EIO,
+               "/nonexistent/model: there is no such file or directory");
+    TS_REFUSED(p.ctx, try_model(p.ctx, ts_put_text(&p, "file", "x")), LT_EFORMAT, "begins with the letters GGUF");
     TS_REFUSED(p.ctx, try_model(p.ctx, p.dir), LT_EIO, "config.json");
     ts_put_text(&p, "config.json", "{\"model_type\": ");
     TS_REFUSED(p.ctx, try_model(p.ctx, p.dir), LT_EFORMAT, "not JSON");
@@ -174,7 +177,7 @@ static void wrong_tensors(void)
         {{.reshape = "model.norm.weight"}, "tensor 'model.norm.weight' is [1, 32], but config.json makes it [32]"},
         {{.reshape = "model.layers.0.self_attn.q_proj.weight"}, "is [1, 1024], but config.json makes it [32, 32]"},
         {{.add = "model.layers.7.mlp.up_proj.weight"},
-         "tensor 'model.layers.7.mlp.up_proj.weight' has no place in this model; is config.json of another model?"},
+         "tensor 'model.layers.7.mlp.up_proj.weight' has no place in this llama model; is config.json of another?"},
         {{.retype = "model.norm.weight", .as = LT_STORED_I32}, "model.norm.weight"},
         {{.add = "model.layers.0.self_attn.rotary_emb.inv_freq"}, NULL},
         {{.add = ".rotary_emb.inv_freq"}, "has no place"},
@@ -231,7 +234,7 @@ static void tokenizers_of_other_models(void)
     lt_tokenizer_free(bytes);
     TS_REFUSED(p.ctx, try_model(p.ctx, p.dir), LT_EFORMAT,
                "the tokenizer has 258 tokens, but the model's embedding has 3 rows; it is another model's");
-    TS_REFUSED(p.ctx, try_init(p.ctx, "llama:vocab=100"), LT_EFORMAT, "init: the tokenizer has 258 tokens");
+    TS_REFUSED(p.ctx, try_init(p.ctx, "llama:vocab=100"), LT_EINVAL, "vocab=100 is less than the 258 tokens");
     TS_REFUSED(p.ctx, lt_model_create(p.ctx, TOY_INIT, "/nonexistent", 1, &model), LT_EIO, "/nonexistent");
     ts_close_place(&p);
 }
@@ -244,7 +247,8 @@ static void init_strings(void)
         const char *init, *words;
     } bad[] = {
         {"", "init: '' is not known; write llama:layers=4"},
-        {"gpt2:layers=2", "init: 'gpt2:layers=2' is not known"},
+        {"t5:layers=2", "init: 't5:layers=2' is not known"},
+        {"gpt2:layers=2,heads=4,kv_heads=2", "gpt2: 4 heads of 64 with 2 kv_heads"},
         {"llamas", "'llamas' is not known"},
         {"llama:layers", "init: 'layers' is no list of key=value"},
         {"llama:layers=", "no list of key=value"},
@@ -269,7 +273,7 @@ static void init_strings(void)
                             "llama:layers=1,dim=16,hidden=24,heads=4,kv_heads=2,head_dim=6,vocab=300,context=9,"
                             "rope_theta=123.5,norm_eps=1e-3,tied=0",
                             5);
-    const lt_llama_config *c = lt_model_config(m);
+    const lt_transformer_config *c = lt_model_config(m);
     TS_CHECK(c->layers == 1 && c->dim == 16 && c->hidden == 24 && c->heads == 4 && c->kv_heads == 2 &&
                  c->head_dim == 6 && c->vocab == 300 && c->context == 9 && c->rope_theta == 123.5 &&
                  c->norm_eps == 1e-3 && !c->tied,
@@ -336,7 +340,7 @@ static void saving_keeps_everything(void)
     toy_set_json(ts_at(&p, "a/b/config.json"), "rope_parameters", "null");
     if (!TS_OK(p.ctx, lt_model_open(p.ctx, first, &b))) return;
     toy_same_weights(a, b, "saved and opened");
-    TS_CHECK(ts_same_bytes(sizeof(lt_llama_config) - 8, &lt_model_config(a)->vocab, &lt_model_config(b)->vocab) ||
+    TS_CHECK(ts_same_bytes(sizeof(lt_transformer_config) - 8, &lt_model_config(a)->vocab, &lt_model_config(b)->vocab) ||
                  lt_model_config(b)->head_dim == 8,
              "the configuration comes back");
     TS_OK(p.ctx, lt_model_save(b, second, exact()));

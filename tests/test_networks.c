@@ -8,18 +8,18 @@
 
 enum { VOCAB = 37, LENGTH = 11, BATCH = 2 };
 
-static lt_llama_config small_llama(void)
+static lt_transformer_config small_llama(void)
 {
-    lt_llama_config c;
-    lt_llama_config_init(&c);
+    lt_transformer_config c;
+    lt_transformer_config_init(&c, LT_LLAMA);
     c.vocab = VOCAB, c.dim = 24, c.hidden = 40, c.layers = 2, c.heads = 4, c.kv_heads = 2, c.context = LENGTH;
     return c;
 }
 
 /* Weights large enough that every part of the network matters. */
-static bool fill_llama(ts_bed *t, const lt_llama_config *c)
+static bool fill_llama(ts_bed *t, const lt_transformer_config *c)
 {
-    if (!TS_OK(t->ctx, lt_llama_params(t->params, c, 1))) return false;
+    if (!TS_OK(t->ctx, lt_transformer_params(t->params, c, 1))) return false;
     for (int i = 0; i < lt_params_count(t->params); i++) {
         lt_param *p = lt_params_at(t->params, i);
         if (lt_param_rank(p) == 2) lt_init_normal(p, 9, 0.3);
@@ -33,12 +33,12 @@ static void fill_tokens(int64_t n, int32_t *tokens)
 }
 
 /* Logits [BATCH, LENGTH, VOCAB] of the whole text at once. */
-static void forward(ts_bed *t, const lt_llama_config *c, const int32_t *tokens, lt_real *logits)
+static void forward(ts_bed *t, const lt_transformer_config *c, const int32_t *tokens, lt_real *logits)
 {
     lt_plan *plan = NULL;
     ts_bed_again(t);
     lt_t index = lt_index_input(t->g, "tokens", 2, (int64_t[]){BATCH, LENGTH}, 0, VOCAB);
-    lt_t y = lt_llama_head(t->g, c, lt_llama_hidden(t->g, c, index));
+    lt_t y = lt_transformer_head(t->g, c, lt_transformer_hidden(t->g, c, &(lt_model_input){.tokens = index}));
     if (TS_OK(t->ctx, ts_compile(t->g, TS_PLANNED, 1, &y, &plan)) && TS_OK(t->ctx, lt_bind(plan, "tokens", tokens)) &&
         TS_OK(t->ctx, lt_run(plan)))
         memcpy(logits, lt_result(plan, 0), BATCH * LENGTH * VOCAB * sizeof *logits);
@@ -50,13 +50,13 @@ static void forward(ts_bed *t, const lt_llama_config *c, const int32_t *tokens, 
 static void decoding_token_by_token(void)
 {
     ts_bed t;
-    lt_llama_config c = small_llama();
+    lt_transformer_config c = small_llama();
     if (!ts_bed_make(&t) || !fill_llama(&t, &c)) return;
     int32_t tokens[BATCH * LENGTH];
     static lt_real want[BATCH * LENGTH * VOCAB], got[BATCH * LENGTH * VOCAB];
     fill_tokens(BATCH * LENGTH, tokens);
     forward(&t, &c, tokens, want);
-    TS_OK(t.ctx, lt_llama_caches(t.params, &c, BATCH, LENGTH));
+    TS_OK(t.ctx, lt_transformer_caches(t.params, &c, BATCH, LENGTH));
     for (int length = 4, at = 0; at < LENGTH; at += length, length = 1) { /* a prompt of four, then one by one */
         lt_plan *plan = NULL;
         int32_t part[BATCH * 4];
@@ -64,7 +64,9 @@ static void decoding_token_by_token(void)
         for (int b = 0; b < BATCH; b++)
             for (int i = 0; i < length; i++) part[b * length + i] = tokens[b * LENGTH + at + i];
         lt_t index = lt_index_input(t.g, "tokens", 2, (int64_t[]){BATCH, length}, 0, VOCAB);
-        lt_t y = lt_llama_head(t.g, &c, lt_llama_hidden_cached(t.g, &c, index, lt_scalar(t.g, "first", 0)));
+        lt_t y = lt_transformer_head(
+            t.g, &c,
+            lt_transformer_hidden(t.g, &c, &(lt_model_input){.tokens = index, .first = lt_scalar(t.g, "first", 0)}));
         if (TS_OK(t.ctx, ts_compile(t.g, TS_PLANNED, 1, &y, &plan)) && TS_OK(t.ctx, lt_bind(plan, "tokens", part)) &&
             TS_OK(t.ctx, lt_set(plan, "first", at)) && TS_OK(t.ctx, lt_run(plan)))
             for (int b = 0; b < BATCH; b++)
@@ -80,17 +82,17 @@ static void decoding_token_by_token(void)
 static void caches_must_be_there(void)
 {
     ts_bed t;
-    lt_llama_config c = small_llama();
+    lt_transformer_config c = small_llama();
     if (!ts_bed_make(&t) || !fill_llama(&t, &c)) return;
     lt_t index = lt_index_input(t.g, "tokens", 2, (int64_t[]){1, 1}, 0, VOCAB);
-    lt_t y = lt_llama_hidden_cached(t.g, &c, index, lt_scalar(t.g, "first", 0));
+    lt_t y = lt_transformer_hidden(t.g, &c, &(lt_model_input){.tokens = index, .first = lt_scalar(t.g, "first", 0)});
     TS_CHECK(lt_is_nil(y) && strstr(lt_graph_message(t.g), "blk.0") && strstr(lt_graph_message(t.g), "parameter"),
              "no cache: %s", lt_graph_message(t.g));
     c.heads = 0;
-    TS_REFUSED(t.ctx, lt_llama_caches(t.params, &c, 1, 4), LT_EINVAL, "heads is 0");
+    TS_REFUSED(t.ctx, lt_transformer_caches(t.params, &c, 1, 4), LT_EINVAL, "heads is 0");
     c.heads = 4;
-    TS_OK(t.ctx, lt_llama_caches(t.params, &c, 1, 4));
-    TS_REFUSED(t.ctx, lt_llama_caches(t.params, &c, 1, 4), LT_EINVAL, "blk.0.cache_k");
+    TS_OK(t.ctx, lt_transformer_caches(t.params, &c, 1, 4));
+    TS_REFUSED(t.ctx, lt_transformer_caches(t.params, &c, 1, 4), LT_EINVAL, "blk.0.cache_k");
     ts_bed_drop(&t);
 }
 
@@ -98,34 +100,36 @@ static void wrong_llamas(void)
 {
     ts_bed t;
     if (!ts_bed_make(&t)) return;
-    lt_llama_config c = small_llama();
+    lt_transformer_config c = small_llama();
     c.kv_heads = 3;
-    TS_REFUSED(t.ctx, lt_llama_params(t.params, &c, 1), LT_EINVAL, "llama: heads 4 is no multiple of kv_heads 3");
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "llama: heads 4 is no multiple of kv_heads 3");
     c = small_llama(), c.vocab = 0;
-    TS_REFUSED(t.ctx, lt_llama_params(t.params, &c, 1), LT_EINVAL, "llama: vocab is 0; it must be in 1 to 4194304");
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL,
+               "llama: vocab is 0; it must be in 1 to 4194304");
     c = small_llama(), c.head_dim = 5;
-    TS_REFUSED(t.ctx, lt_llama_params(t.params, &c, 1), LT_EINVAL, "the head dimension is 5");
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "the head dimension is 5");
     c = small_llama(), c.dim = 26;
-    TS_REFUSED(t.ctx, lt_llama_params(t.params, &c, 1), LT_EINVAL, "dim 26 is no multiple of heads 4");
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "dim 26 is no multiple of heads 4");
     c = small_llama(), c.rope_theta = NAN;
-    TS_REFUSED(t.ctx, lt_llama_params(t.params, &c, 1), LT_EINVAL, "rope_theta and norm_eps must be above 0");
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "rope_theta and norm_eps must be above 0");
     TS_CHECK(lt_params_count(t.params) == 0, "nothing was added");
     c = small_llama();
     lt_t index = lt_index_input(t.g, "tokens", 2, (int64_t[]){1, 2}, 0, VOCAB);
-    lt_t loss = lt_llama_loss(t.g, &c, index, index, lt_nil(t.g));
+    lt_t loss = lt_transformer_loss(t.g, &c, &(lt_model_input){.tokens = index}, index, lt_nil(t.g));
     TS_CHECK(lt_is_nil(loss) && strstr(lt_graph_message(t.g), "the model has no parameter 'token_embd.weight'"),
              "recorded without parameters: %s", lt_graph_message(t.g));
-    TS_OK(t.ctx, lt_llama_params(t.params, &c, 1));
-    TS_REFUSED(t.ctx, lt_llama_params(t.params, &c, 1), LT_EINVAL, "token_embd.weight");
+    TS_OK(t.ctx, lt_transformer_params(t.params, &c, 1));
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "token_embd.weight");
     ts_bed_again(&t);
     c.heads = 0;
-    lt_llama_hidden(t.g, &c, lt_index_input(t.g, "tokens", 2, (int64_t[]){1, 2}, 0, VOCAB));
+    lt_transformer_hidden(t.g, &c,
+                          &(lt_model_input){.tokens = lt_index_input(t.g, "tokens", 2, (int64_t[]){1, 2}, 0, VOCAB)});
     TS_CHECK(strstr(lt_graph_message(t.g), "llama: heads is 0"), "a wrong recording: %s", lt_graph_message(t.g));
     ts_bed_drop(&t);
 }
 
 /* Gradients of all parameters, one after the other. */
-static int64_t all_gradients(ts_bed *t, const lt_llama_config *c, const int32_t *tokens, lt_real *out)
+static int64_t all_gradients(ts_bed *t, const lt_transformer_config *c, const int32_t *tokens, lt_real *out)
 {
     lt_t wrt[32], dx[33];
     lt_plan *plan = NULL;
@@ -133,7 +137,7 @@ static int64_t all_gradients(ts_bed *t, const lt_llama_config *c, const int32_t 
     int64_t total = 0;
     ts_bed_again(t);
     lt_t index = lt_index_input(t->g, "tokens", 2, (int64_t[]){BATCH, LENGTH}, 0, VOCAB);
-    lt_t loss = lt_llama_loss(t->g, c, index, index, lt_nil(t->g));
+    lt_t loss = lt_transformer_loss(t->g, c, &(lt_model_input){.tokens = index}, index, lt_nil(t->g));
     for (int i = 0; i < n; i++) wrt[i] = lt_param_value(t->g, lt_params_at(t->params, i));
     lt_grad(loss, n, wrt, dx);
     dx[n] = loss;
@@ -153,7 +157,7 @@ static void recomputed_activations_change_no_bit(void)
     ts_bed t;
     static lt_real kept[20000], again[20000];
     int32_t tokens[BATCH * LENGTH];
-    lt_llama_config c = small_llama();
+    lt_transformer_config c = small_llama();
     if (!ts_bed_make(&t) || !fill_llama(&t, &c)) return;
     fill_tokens(BATCH * LENGTH, tokens);
     int64_t n = all_gradients(&t, &c, tokens, kept);
@@ -184,7 +188,7 @@ static void rotary_layouts_agree(void)
     ts_bed t;
     static lt_real halves[BATCH * LENGTH * VOCAB], pairs[BATCH * LENGTH * VOCAB];
     int32_t tokens[BATCH * LENGTH];
-    lt_llama_config c = small_llama();
+    lt_transformer_config c = small_llama();
     if (!ts_bed_make(&t) || !fill_llama(&t, &c)) return;
     fill_tokens(BATCH * LENGTH, tokens);
     forward(&t, &c, tokens, halves);
@@ -210,7 +214,7 @@ static void an_untied_head_has_its_own_weight(void)
     ts_bed t;
     static lt_real tied[BATCH * LENGTH * VOCAB], untied[BATCH * LENGTH * VOCAB];
     int32_t tokens[BATCH * LENGTH];
-    lt_llama_config c = small_llama();
+    lt_transformer_config c = small_llama();
     c.tied = false;
     if (!ts_bed_make(&t) || !fill_llama(&t, &c)) return;
     fill_tokens(BATCH * LENGTH, tokens);

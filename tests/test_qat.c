@@ -85,7 +85,7 @@ static int64_t loss_and_gradients(const lt_model *m, lt_params *params, const lt
     if (!TS_OK(ctx, lt_graph_create(ctx, params, &g))) return 0;
     if (policy) lt_qat_attach(g, policy);
     lt_t index = lt_index_input(g, "tokens", SHAPE(1, LENGTH), 0, 258);
-    lt_t loss = lt_model_loss(m, g, index, index, lt_nil(g));
+    lt_t loss = lt_model_loss(m, g, &(lt_model_input){.tokens = index}, index, lt_nil(g));
     for (int i = 0; i < lt_params_count(params); i++) wrt[n++] = lt_param_value(g, lt_params_at(params, i));
     lt_grad(loss, n, wrt, dx);
     dx[n] = loss;

@@ -64,17 +64,17 @@ enum { B = 2, T = 32, VOCAB = 64 };
 /* A Llama's fused training step: the plan, with its inputs bound. */
 static bool make_step(ts_bed *bed, lt_optimizer **optimizer, const int32_t *ids, lt_plan **plan)
 {
-    lt_llama_config c;
-    lt_llama_config_init(&c);
+    lt_transformer_config c;
+    lt_transformer_config_init(&c, LT_LLAMA);
     c.vocab = VOCAB, c.dim = 32, c.hidden = 64, c.layers = 2, c.heads = 4, c.kv_heads = 2;
     lt_optimizer_config o;
     lt_optimizer_config_init(&o);
-    if (!TS_OK(bed->ctx, lt_llama_params(bed->params, &c, ts_seed())) ||
+    if (!TS_OK(bed->ctx, lt_transformer_params(bed->params, &c, ts_seed())) ||
         !TS_OK(bed->ctx, lt_optimizer_create(bed->ctx, bed->params, &o, optimizer)))
         return false;
     lt_t tokens = lt_index_input(bed->g, "tokens", 2, (int64_t[]){B, T}, 0, VOCAB);
     lt_t targets = lt_index_input(bed->g, "targets", 2, (int64_t[]){B, T}, -1, VOCAB);
-    lt_t loss = lt_llama_loss(bed->g, &c, tokens, targets, lt_nil(bed->g));
+    lt_t loss = lt_transformer_loss(bed->g, &c, &(lt_model_input){.tokens = tokens}, targets, lt_nil(bed->g));
     return TS_OK(bed->ctx, lt_optimizer_fused(*optimizer, bed->g, loss)) &&
            TS_OK(bed->ctx, lt_compile(bed->g, NULL, 1, &loss, plan)) &&
            TS_OK(bed->ctx, lt_bind(*plan, "tokens", ids)) && TS_OK(bed->ctx, lt_bind(*plan, "targets", ids)) &&

@@ -265,7 +265,7 @@ static void data_of_another_tokenizer(void)
     lt_eval_result e;
     TS_OK(ctx, lt_train(wide, text, NULL, &c, &r));
     lt_model_free(wide);
-    ((lt_llama_config *)(uintptr_t)lt_model_config(bytes))->vocab = 100; /* as if the embedding were smaller */
+    ((lt_transformer_config *)(uintptr_t)lt_model_config(bytes))->vocab = 100; /* as if the embedding were smaller */
     TS_REFUSED(ctx, lt_evaluate(bytes, text, NULL, 0, &e), LT_EINVAL, "tokens");
     TS_REFUSED(ctx, lt_train(bytes, text, NULL, &c, &r), LT_EINVAL, "tokens");
     lt_dataset_free(text);

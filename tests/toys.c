@@ -55,7 +55,9 @@ lt_real *toy_logits(lt_model *model, const int32_t *tokens, int64_t T)
     lt_graph *g = NULL;
     lt_plan *plan = NULL;
     if (TS_OK(ctx, lt_graph_create(ctx, lt_model_params(model), &g))) {
-        lt_t y = lt_model_logits(model, g, lt_index_input(g, "tokens", 2, (int64_t[]){1, T}, 0, (int32_t)vocab));
+        lt_t y = lt_model_logits(
+            model, g,
+            &(lt_model_input){.tokens = lt_index_input(g, "tokens", 2, (int64_t[]){1, T}, 0, (int32_t)vocab)});
         if (TS_OK(ctx, lt_compile(g, NULL, 1, &y, &plan)) && TS_OK(ctx, lt_bind(plan, "tokens", tokens)) &&
             TS_OK(ctx, lt_run(plan)))
             memcpy(logits, lt_result(plan, 0), (size_t)(T * vocab) * sizeof *logits);

@@ -12,7 +12,7 @@ static size_t deployed_bytes(const lt_param *p, const lt_quant_policy *quant)
     return bytes;
 }
 
-static void describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_result *e)
+void lti_describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_result *e)
 {
     lt_params *params = lt_model_params(model);
     for (int i = 0; i < lt_params_count(params); i++) {
@@ -36,7 +36,7 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     *result = (lt_eval_result){.rows = lt_dataset_rows(data), .documents = lt_dataset_documents(data)};
     if (result->rows == 0) return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: the data has no row");
     LTI_TRY(lti_quant_check(ctx, quant));
-    lti_recipe r = {.ctx = ctx, .model = model, .quant = quant};
+    lti_recipe r = {.ctx = ctx, .model = model, .quant = quant, .spans = lt_dataset_packed(data)};
     LTI_TRY(lti_recipe_open(&r));
     double sum, start = lti_seconds();
     int64_t batch = batch_size > 0 ? batch_size : lti_eval_batch(data);
@@ -49,7 +49,7 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     result->perplexity = exp(result->nll);
     result->tokens_per_second = (double)result->tokens / result->seconds;
     result->peak_rss_bytes = lt_memory_now().peak_rss;
-    describe_model(model, quant, result);
+    lti_describe_model(model, quant, result);
     if (!isfinite(result->nll))
         return lti_fail(ctx, LT_ENONFINITE, "the loss is %g: the model's weights or activations are not finite",
                         result->nll);

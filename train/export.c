@@ -135,7 +135,7 @@ typedef struct mapper {
 
 static lt_status read_type(const mapper *m, int i, const char *name, lt_dtype *type)
 {
-    lt_tensors *file = m->model->mapped;
+    lt_tensors *file = m->model->weights.tensors;
     lt_stored stored = lt_tensors_dtype(file, i);
     char key[80];
     snprintf(key, sizeof key, "type:%s", name);
@@ -163,27 +163,27 @@ static lt_status map_tensor(void *user, const lti_tensor *t)
 {
     mapper *m = user;
     lt_ctx *ctx = m->model->ctx;
-    int i = lt_tensors_find(m->model->mapped, t->name);
+    int i = lt_tensors_find(m->model->weights.tensors, t->name);
     if (i < 0) return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' is missing", m->path, t->name);
     lt_dtype type;
     LTI_TRY(read_type(m, i, t->name, &type));
-    if (!same_shape(m->model->mapped, i, t, type))
+    if (!same_shape(m->model->weights.tensors, i, t, type))
         return lti_fail(ctx, LT_EFORMAT,
                         "%s: tensor '%s' is rank %d of %llu bytes, but the model's is rank %d, %lld "
                         "rows of %lld elements of %s",
-                        m->path, t->name, lt_tensors_rank(m->model->mapped, i),
-                        (unsigned long long)lt_tensors_bytes(m->model->mapped, i), t->rank,
+                        m->path, t->name, lt_tensors_rank(m->model->weights.tensors, i),
+                        (unsigned long long)lt_tensors_bytes(m->model->weights.tensors, i), t->rank,
                         (long long)(t->rank == 2 ? t->shape[0] : 1), (long long)t->shape[t->rank - 1],
                         lt_dtype_name(type));
-    return lt_params_map(m->model->params, t->name, type, t->rank, t->shape, lt_tensors_data(m->model->mapped, i),
-                         NULL);
+    return lt_params_map(m->model->params, t->name, type, t->rank, t->shape,
+                         lt_tensors_data(m->model->weights.tensors, i), NULL);
 }
 
 static lt_status fill_coded(lt_model *coded, const char *path)
 {
     LTI_TRY(lt_params_create(coded->ctx, &coded->params));
-    LTI_TRY(lt_tensors_open(coded->ctx, path, &coded->mapped));
-    return lti_llama_each(&coded->config, map_tensor, &(mapper){coded, path});
+    LTI_TRY(lt_tensors_open(coded->ctx, path, &coded->weights.tensors));
+    return lti_transformer_each(&coded->config, map_tensor, &(mapper){coded, path});
 }
 
 lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded)

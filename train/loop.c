@@ -64,8 +64,8 @@ static lt_status micro_step(lti_loop *l, int64_t i, int64_t targets, double *los
     int64_t T = lt_bucket(batch.longest, lt_dataset_longest(l->train));
     LTI_TRY(lti_recipe_plan(&l->recipe, train_phase(l), batch.rows, T, &plan));
     LTI_TRY(lt_batches_fill(l->batches, batch.rows, T, l->recipe.tokens, l->recipe.targets));
-    LTI_TRY(lt_bind(plan, "tokens", l->recipe.tokens));
-    LTI_TRY(lt_bind(plan, "targets", l->recipe.targets));
+    if (l->recipe.spans) LTI_TRY(lt_batches_fill_spans(l->batches, batch.rows, T, l->recipe.bounds));
+    LTI_TRY(lti_recipe_bind(&l->recipe, plan, batch.rows, T));
     LTI_TRY(set_if_read(plan, "norm", (double)targets));
     LTI_TRY(set_if_read(plan, "fresh", i == 0));
     LTI_TRY(set_if_read(plan, "lr", learning_rate(l)));
@@ -131,8 +131,8 @@ static lt_status name_culprit(lti_loop *l, const lt_train_progress *p, int64_t s
         int64_t T = lt_bucket(batch.longest, lt_dataset_longest(l->train));
         if (lti_recipe_plan(&l->recipe, LTI_EVALUATE, batch.rows, T, &plan) == LT_OK &&
             lt_batches_fill(l->batches, batch.rows, T, l->recipe.tokens, l->recipe.targets) == LT_OK &&
-            lt_bind(plan, "tokens", l->recipe.tokens) == LT_OK &&
-            lt_bind(plan, "targets", l->recipe.targets) == LT_OK && lt_run_debug(plan) == LT_ENONFINITE)
+            (!l->recipe.spans || lt_batches_fill_spans(l->batches, batch.rows, T, l->recipe.bounds) == LT_OK) &&
+            lti_recipe_bind(&l->recipe, plan, batch.rows, T) == LT_OK && lt_run_debug(plan) == LT_ENONFINITE)
             snprintf(where, sizeof where, "%s", lt_ctx_message(l->ctx));
     }
     LTI_TRY(lt_batches_seek(l->batches, after));
@@ -319,7 +319,8 @@ static lt_status loop_open(lti_loop *l)
                              .quant = quantized ? &c->quant : NULL,
                              .optimizer = l->optimizer,
                              .seed = c->seed,
-                             .fused = c->max_grad_norm == 0 && c->grad_accumulation_steps == 1};
+                             .fused = c->max_grad_norm == 0 && c->grad_accumulation_steps == 1,
+                             .spans = lt_dataset_packed(l->train) || (l->valid && lt_dataset_packed(l->valid))};
     LTI_TRY(lti_recipe_open(&l->recipe));
     return open_files(l);
 }
@@ -351,11 +352,9 @@ static lt_status tell_start(lti_loop *l, const lt_forecast *forecast)
 {
     if (!l->config->on_start) return LT_OK;
     char *sample = NULL, *table = NULL;
-    int64_t length = 0, bytes = 0;
-    const int32_t *ids = lt_dataset_row(l->train, 0, &length);
     lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
     lt_status status = LT_OK;
-    if (tokenizer) status = lt_tokenizer_decode(tokenizer, ids, length, LT_DECODE_SPECIAL_TOKENS, &sample, &bytes);
+    if (tokenizer) status = lt_dataset_show(l->train, tokenizer, 0, "\x01", "\x02", &sample);
     if (status == LT_OK && l->recipe.quant) status = lti_describe_codes(l->model, l->recipe.quant, &table);
     lt_train_start start = {.parameters = lt_model_parameters(l->model),
                             .trainable = trainable_elements(l),

@@ -20,13 +20,16 @@ double lti_seconds(void)
 
 static lt_t record_loss(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t norm)
 {
-    int64_t shape[] = {key.batch, key.length};
-    int32_t vocab = (int32_t)lt_model_config(r->model)->vocab;
+    const int64_t B = key.batch, T = key.length;
+    const lt_transformer_config *c = lt_model_config(r->model);
     bool quantized = r->quant && key.phase != LTI_TRAIN_FLOAT;
     if (quantized) lt_qat_attach(g, r->quant);
-    lt_t tokens = lt_index_input(g, "tokens", 2, shape, 0, vocab);
-    lt_t targets = lt_index_input(g, "targets", 2, shape, -1, vocab);
-    return lt_model_loss(r->model, g, tokens, targets, norm);
+    lt_model_input in = {.tokens = lt_index_input(g, "tokens", 2, (int64_t[]){B, T}, 0, (int32_t)c->vocab)};
+    lt_t targets = lt_index_input(g, "targets", 2, (int64_t[]){B, T}, -1, (int32_t)c->vocab);
+    if (r->spans) in.spans = lt_index_input(g, "spans", 3, (int64_t[]){B, T, 2}, 0, INT32_MAX);
+    if (r->spans && lt_transformer_learns_positions(c))
+        in.positions = lt_index_input(g, "positions", 2, (int64_t[]){B, T}, 0, (int32_t)c->context);
+    return lt_model_loss(r->model, g, &in, targets, norm);
 }
 
 static int record(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t results[2])
@@ -76,26 +79,49 @@ lt_status lti_recipe_open(lti_recipe *r)
     return lt_plan_cache_create(r->ctx, PLANS, build, r, &r->plans);
 }
 
+static void free_batch(lti_recipe *r)
+{
+    int32_t **parts[] = {&r->tokens, &r->targets, &r->bounds, &r->positions};
+    for (int i = 0; i < LTI_COUNT(parts); i++) {
+        lti_free(r->ctx, *parts[i]);
+        *parts[i] = NULL;
+    }
+    r->capacity = 0;
+}
+
 void lti_recipe_close(lti_recipe *r)
 {
     lt_plan_cache_free(r->plans);
-    lti_free(r->ctx, r->tokens);
-    lti_free(r->ctx, r->targets);
     r->plans = NULL;
-    r->tokens = r->targets = NULL;
+    free_batch(r);
 }
 
 lt_status lti_recipe_reserve(lti_recipe *r, int64_t count)
 {
     if (count <= r->capacity) return LT_OK;
-    lti_free(r->ctx, r->tokens);
-    lti_free(r->ctx, r->targets);
-    r->capacity = 0;
-    r->tokens = lti_alloc_array(r->ctx, (size_t)count, sizeof *r->tokens);
-    r->targets = lti_alloc_array(r->ctx, (size_t)count, sizeof *r->targets);
+    free_batch(r);
+    size_t n = (size_t)count;
+    r->tokens = lti_alloc_array(r->ctx, n, sizeof *r->tokens);
+    r->targets = lti_alloc_array(r->ctx, n, sizeof *r->targets);
     if (!r->tokens || !r->targets) return LT_ENOMEM;
+    if (r->spans) {
+        r->bounds = lti_alloc_array(r->ctx, n, 2 * sizeof *r->bounds);
+        r->positions = lti_alloc_array(r->ctx, n, sizeof *r->positions);
+        if (!r->bounds || !r->positions) return LT_ENOMEM;
+    }
     r->capacity = count;
     return LT_OK;
+}
+
+lt_status lti_recipe_bind(lti_recipe *r, lt_plan *plan, int64_t B, int64_t T)
+{
+    LTI_TRY(lt_bind(plan, "tokens", r->tokens));
+    LTI_TRY(lt_bind(plan, "targets", r->targets));
+    if (!r->spans) return LT_OK;
+    LTI_TRY(lt_bind(plan, "spans", r->bounds));
+    if (!lt_plan_has(plan, "positions")) return LT_OK;
+    for (int64_t i = 0; i < B * T; i++) r->positions[i] = (int32_t)(i % T) - r->bounds[2 * i];
+    return lt_bind(plan, "positions", r->positions);
 }
 
 lt_status lti_recipe_plan(lti_recipe *r, lti_phase phase, int64_t batch, int64_t length, lt_plan **plan)
@@ -136,20 +162,37 @@ static int longer_first(const void *a, const void *b)
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
+/* Target of position t: the next id, when it is scored and of the same document. */
+static int32_t target_at(const int32_t *ids, const uint8_t *scored, const int32_t *starts, int64_t t)
+{
+    if ((scored && !scored[t + 1]) || (starts && starts[t + 1] != starts[t])) return -1;
+    return ids[t + 1];
+}
+
 /* Rows rows[0 .. n) as tokens and targets [n, T]; returns the scored positions. */
 static int64_t fill_rows(lti_recipe *r, const lt_dataset *data, const row_length *rows, int64_t n, int64_t T)
 {
-    int64_t scored = 0;
+    int64_t count = 0;
     memset(r->tokens, 0, (size_t)(n * T) * sizeof *r->tokens);
     for (int64_t i = 0; i < n * T; i++) r->targets[i] = -1;
+    for (int64_t i = 0; r->spans && i < n * T; i++) {
+        r->bounds[2 * i] = (int32_t)(i % T);
+        r->bounds[2 * i + 1] = (int32_t)T;
+    }
     for (int64_t b = 0; b < n; b++) {
         int64_t length;
         const int32_t *ids = lt_dataset_row(data, rows[b].row, &length);
+        const uint8_t *scored = lt_dataset_row_scored(data, rows[b].row);
+        const int32_t *starts = lt_dataset_row_starts(data, rows[b].row);
         memcpy(r->tokens + b * T, ids, (size_t)length * sizeof *ids);
-        memcpy(r->targets + b * T, ids + 1, (size_t)(length - 1) * sizeof *ids);
-        scored += length - 1;
+        for (int64_t t = 0; t + 1 < length; t++) {
+            int32_t target = target_at(ids, scored, starts, t);
+            r->targets[b * T + t] = target;
+            count += target >= 0;
+        }
+        for (int64_t t = 0; r->spans && t < length; t++) r->bounds[2 * (b * T + t)] = starts ? starts[t] : 0;
     }
-    return scored;
+    return count;
 }
 
 static lt_status evaluate_sorted(lti_recipe *r, const lt_dataset *data, int64_t batch, const row_length *rows,
@@ -161,8 +204,7 @@ static lt_status evaluate_sorted(lti_recipe *r, const lt_dataset *data, int64_t 
         lt_plan *plan;
         LTI_TRY(lti_recipe_plan(r, LTI_EVALUATE, B, T, &plan));
         *scored += fill_rows(r, data, rows + i, B, T);
-        LTI_TRY(lt_bind(plan, "tokens", r->tokens));
-        LTI_TRY(lt_bind(plan, "targets", r->targets));
+        LTI_TRY(lti_recipe_bind(r, plan, B, T));
         LTI_TRY(lt_run(plan));
         *nll_sum += (double)*(const lt_real *)lt_result(plan, 0);
     }

@@ -19,17 +19,22 @@ typedef struct lti_recipe {
     const lt_quant_policy *quant; /* NULL: float */
     lt_optimizer *optimizer;      /* NULL: evaluation only */
     bool fused;
+    bool spans; /* rows hold several documents, each of which sees itself alone */
     uint64_t seed;
     lt_plan_cache *plans;
     int32_t *tokens, *targets; /* [batch * length] of the largest batch */
-    int64_t capacity;          /* elements of both */
+    int32_t *bounds;           /* [batch * length * 2], with spans */
+    int32_t *positions;        /* [batch * length], with spans and learned positions: places in the document */
+    int64_t capacity;          /* elements of tokens */
 } lti_recipe;
 
 /* Zero-initialise and fill ctx, model, quant, optimizer, fused, seed first. */
 lt_status lti_recipe_open(lti_recipe *r);
 void lti_recipe_close(lti_recipe *r); /* not the optimizer */
-/* Makes tokens and targets hold at least `count` elements. */
+/* Makes tokens, targets and what goes with spans hold at least `count` positions. */
 lt_status lti_recipe_reserve(lti_recipe *r, int64_t count);
+/* Binds them to a plan of B x T positions that has been filled with a batch. */
+lt_status lti_recipe_bind(lti_recipe *r, lt_plan *plan, int64_t B, int64_t T);
 
 lt_status lti_recipe_plan(lti_recipe *r, lti_phase phase, int64_t batch, int64_t length, lt_plan **plan);
 /* Arena bytes of that plan, compiled without allocating its arena. */
@@ -42,6 +47,9 @@ int64_t lti_eval_batch(const lt_dataset *data);
 
 /* Tensors and bytes by deployed type, and the fallbacks, as text. Free with lt_string_free. */
 lt_status lti_describe_codes(lt_model *model, const lt_quant_policy *policy, char **report);
+
+/* Bytes, parameters and nonzero parameters of a model in its deployed types. */
+void lti_describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_result *result);
 
 /* A monotonic clock, in seconds. */
 double lti_seconds(void);

@@ -15,7 +15,7 @@
 /* The function the weights are of: what the shapes of tensors alone do not tell. */
 static void model_text(const lt_model *model, char *text, size_t size)
 {
-    const lt_llama_config *m = lt_model_config(model);
+    const lt_transformer_config *m = lt_model_config(model);
     snprintf(text, size,
              "%s:vocab=%lld,dim=%lld,hidden=%lld,layers=%lld,heads=%lld,kv_heads=%lld,head_dim=%lld,"
              "rope_theta=%.17g,norm_eps=%.17g,tied=%d,interleaved=%d",

@@ -21,10 +21,15 @@
 #include "lathe/nn.h"      /* layers, initial values */
 #include "lathe/optim.h"   /* optimizers as nodes, clipping, schedules */
 #include "lathe/formats.h" /* files of tensors */
+#include "lathe/gguf.h"    /* GGUF files */
 #include "lathe/data.h"    /* tokenizers, data sets, batches */
+#include "lathe/chat.h"    /* conversations as tokens */
 #include "lathe/models.h"  /* the networks and their files */
+#include "lathe/convert.h" /* models from one format to another */
+#include "lathe/infer.h"   /* generation with a cache */
 #include "lathe/qat.h"     /* training on the grid that ships */
 #include "lathe/train.h"   /* the loop, evaluation, checkpoints, reports */
+#include "lathe/evals.h"   /* tasks, comparison with a reference, robustness */
 /* clang-format on */
 
 #endif

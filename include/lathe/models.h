@@ -1,56 +1,95 @@
-/* models.h - the networks: one function each, and the names of their tensors in each file format.
+/* models.h - the networks: one function a shape of network, and the names of their tensors in each file format.
  *
  * A model is a config, its parameters and a function that records it. It knows nothing of quantization, adapters or
  * pruning: those attach to its sites (attach.h).
  *
- *     lt_llama_config c;
- *     lt_llama_config_init(&c);
+ *     lt_transformer_config c;
+ *     lt_transformer_config_init(&c, LT_LLAMA);
  *     c.vocab = 258, c.dim = 64, c.hidden = 172, c.layers = 2, c.heads = 4, c.kv_heads = 2;
- *     if (lt_llama_params(params, &c, 1) != LT_OK) return lt_ctx_status(ctx);
- *     lt_t tokens = lt_index_input(g, "tokens", 2, (int64_t[]){8, 128}, 0, 258);
+ *     if (lt_transformer_params(params, &c, 1) != LT_OK) return lt_ctx_status(ctx);
+ *     lt_model_input in = {.tokens = lt_index_input(g, "tokens", 2, (int64_t[]){8, 128}, 0, 258)};
  *     lt_t targets = lt_index_input(g, "targets", 2, (int64_t[]){8, 128}, -1, 258);
- *     lt_t loss = lt_llama_loss(g, &c, tokens, targets, lt_nil(g));
+ *     lt_t loss = lt_transformer_loss(g, &c, &in, targets, lt_nil(g));
  */
 #ifndef LATHE_MODELS_H
 #define LATHE_MODELS_H
 
 #include "lathe/data.h"
-#include "lathe/graph.h"
+#include "lathe/ops.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* ---- Llama (Touvron et al. 2023): pre-norm, rotary positions, grouped heads, SwiGLU ---- */
-typedef struct lt_llama_config {
+/* ---- Transformers ---- */
+
+typedef enum lt_family {
+    LT_LLAMA = 0, /* Touvron et al. 2023: pre-norm, rotary, grouped heads, SwiGLU. Llama 2 and 3, SmolLM2, Mistral */
+    LT_QWEN2,     /* the same with biases on q, k, v */
+    LT_QWEN3,     /* the same with norms on q and k */
+    LT_GEMMA3,    /* four norms a block, five local layers to a global one, GeGLU; text only */
+    LT_GPT2,      /* Radford et al. 2019: learned positions, LayerNorm, fused qkv, biases everywhere */
+    LT_BERT,      /* Devlin et al. 2018: post-norm encoder, pooler and classifier */
+    LT_FAMILY_COUNT
+} lt_family;
+LT_API const char *lt_family_name(lt_family family); /* "llama": also general.architecture of GGUF files */
+
+typedef enum lt_activation { LT_SILU = 0, LT_GELU, LT_GELU_TANH, LT_RELU } lt_activation;
+
+typedef struct lt_transformer_config {
     size_t size;
+    lt_family family;
     int64_t vocab, dim, hidden, layers, heads, kv_heads;
-    int64_t head_dim;      /* 0: dim / heads */
-    int64_t context;       /* longest sequence it was made for; default 2048 */
-    double rope_theta;     /* default 10000 */
-    double norm_eps;       /* default 1e-5 */
-    bool rope_interleaved; /* as GGUF files have it; default halves, as Hugging Face */
-    bool tied;             /* the head is the embedding; default true */
-    bool checkpoint;       /* compute each block's activations again in the backward */
-} lt_llama_config;
-LT_API void lt_llama_config_init(lt_llama_config *config);
+    int64_t head_dim; /* 0: dim / heads */
+    int64_t context;  /* longest sequence it was made for; rows of learned positions */
+    double norm_eps;
+    lt_activation activation;
+    /* Rotary positions; not GPT-2, BERT */
+    double rope_theta, rope_theta_local; /* local: of layers with a window, 0: the same */
+    lt_rope_scaling rope_scaling;        /* of layers without a window where theta_local is set, else of all */
+    bool rope_interleaved;               /* q and k rows as GGUF files of llama have them; default halves */
+    /* Which keys a layer sees */
+    int64_t window;         /* of local layers; 0: none is local */
+    int64_t window_first;   /* layers before it are not local */
+    int64_t window_pattern; /* every so many layers one is not local; 0: all are */
+    double attention_scale; /* 0: 1/sqrt(head_dim) */
+    double embedding_scale; /* 1, or sqrt(dim) */
+    bool qkv_bias, output_bias, mlp_bias, qk_norm;
+    bool norm_plus_one;     /* weights of norms are stored as w of (1 + w), as Hugging Face has Gemma's */
+    bool tied;              /* the head is the embedding */
+    bool checkpoint;        /* compute each block's activations again in the backward */
+    int64_t types, classes; /* BERT: token types; classes of the head, 0: none */
+} lt_transformer_config;
+/* The family's usual values; sizes are 0 but for context. */
+LT_API void lt_transformer_config_init(lt_transformer_config *config, lt_family family);
 
-/* Adds the weights, drawn from `seed`: normal with deviation 0.02, norms 1, projections back into the residual
- * stream scaled by 1/sqrt(2 layers). Errors: LT_EINVAL naming what does not divide, LT_ENOMEM. */
-LT_API LT_MUST_USE lt_status lt_llama_params(lt_params *params, const lt_llama_config *config, uint64_t seed);
+/* Adds the weights, drawn from `seed`: normal with deviation 0.02, norms 1, biases 0, projections back into the
+ * residual stream scaled by 1/sqrt(2 layers). Errors: LT_EINVAL naming what does not divide, LT_ENOMEM. */
+LT_API LT_MUST_USE lt_status lt_transformer_params(lt_params *params, const lt_transformer_config *config,
+                                                   uint64_t seed);
 
-/* tokens [B, T] -> hidden state after the last norm [B, T, C]. */
-LT_API lt_t lt_llama_hidden(lt_graph *graph, const lt_llama_config *config, lt_t tokens);
-/* The same for tokens at positions first .. first + T - 1 (`first` a rank-0 value), with keys and values of earlier
- * positions in the caches that lt_llama_caches made. */
-LT_API lt_t lt_llama_hidden_cached(lt_graph *graph, const lt_llama_config *config, lt_t tokens, lt_t first);
-/* Adds "blk.N.cache_k" and "blk.N.cache_v" [batch, length, G, D] to params, role LT_SCRATCH. */
-LT_API LT_MUST_USE lt_status lt_llama_caches(lt_params *params, const lt_llama_config *config, int64_t batch,
-                                             int64_t length);
-/* hidden [.., C] -> logits [.., V]. */
-LT_API lt_t lt_llama_head(lt_graph *graph, const lt_llama_config *config, lt_t hidden);
-/* Mean cross-entropy of the next token; targets [B, T], -1 masked; norm as in lt_cross_entropy. */
-LT_API lt_t lt_llama_loss(lt_graph *graph, const lt_llama_config *config, lt_t tokens, lt_t targets, lt_t norm);
+/* What a recording is made of. What is zero (or nil) is absent. */
+typedef struct lt_model_input {
+    lt_t tokens;    /* int32 [B, T] */
+    lt_t first;     /* rank 0: position of tokens[.., 0]. Keys of earlier positions lie in the caches (below) */
+    lt_t spans;     /* int32 [B, T, 2]: which keys each position sees, as lt_attention_config.spans */
+    lt_t positions; /* int32 [B, T], learned positions only: place in the document; absent: 0 .. T - 1 */
+    lt_t types;     /* int32 [B, T], BERT only: token types; absent: 0 */
+} lt_model_input;
+
+/* Hidden state after the last norm [B, T, C]. */
+LT_API lt_t lt_transformer_hidden(lt_graph *graph, const lt_transformer_config *config, const lt_model_input *input);
+/* Adds "blk.N.cache_k" and "blk.N.cache_v" [batch, length, G, D] to params, role LT_SCRATCH: for inputs with `first`. */
+LT_API LT_MUST_USE lt_status lt_transformer_caches(lt_params *params, const lt_transformer_config *config,
+                                                   int64_t batch, int64_t length);
+/* hidden [.., C] -> logits [.., V]; of an encoder hidden [B, T, C] -> logits [B, classes] from its first position. */
+LT_API lt_t lt_transformer_head(lt_graph *graph, const lt_transformer_config *config, lt_t hidden);
+/* Mean cross-entropy of the next token: targets [B, T], -1 masked; of an encoder that of the class: targets [B].
+ * norm as in lt_cross_entropy. */
+LT_API lt_t lt_transformer_loss(lt_graph *graph, const lt_transformer_config *config, const lt_model_input *input,
+                                lt_t targets, lt_t norm);
+LT_API bool lt_transformer_is_encoder(const lt_transformer_config *config);       /* BERT */
+LT_API bool lt_transformer_learns_positions(const lt_transformer_config *config); /* GPT-2, BERT */
 
 /* ---- Multi-layer perceptron with ReLU ---- */
 typedef struct lt_mlp_config {
@@ -65,33 +104,43 @@ LT_API LT_MUST_USE lt_status lt_mlp_params(lt_params *params, const lt_mlp_confi
 /* x [R, inputs] -> logits [R, classes]. */
 LT_API lt_t lt_mlp_logits(lt_graph *graph, const lt_mlp_config *config, lt_t x);
 
-/* ---- A model as files: a Hugging Face directory or a lathe checkpoint directory ---- */
+/* ---- A model as files: a Hugging Face directory, a lathe checkpoint directory or a GGUF file ---- */
 typedef struct lt_model lt_model; /* owns its params, its tokenizer and its config */
 
-/* Reads config.json, model.safetensors (or shards) and the tokenizer. An option that is not implemented is
- * LT_EUNSUPPORTED, never ignored. */
+/* Reads config.json, model.safetensors (or shards) and the tokenizer; or a .gguf, which has all of them. Weights are
+ * copied as lt_real, in Hugging Face's layout: to be trained. An option that is not implemented is LT_EUNSUPPORTED,
+ * never ignored. */
 LT_API LT_MUST_USE lt_status lt_model_open(lt_ctx *ctx, const char *path, lt_model **model);
-/* A new model from "llama:layers=4,dim=256,hidden=688,heads=8,kv_heads=4" (keys as in lt_llama_config), weights from
- * `seed`. `tokenizer`: a model directory or tokenizer.json, or NULL for bytes. */
+/* The same to be used, not trained: tensors stay in the file, in its types and its layout. */
+LT_API LT_MUST_USE lt_status lt_model_open_frozen(lt_ctx *ctx, const char *path, lt_model **model);
+/* A new model from "llama:layers=4,dim=256,hidden=688,heads=8,kv_heads=4" (a family's name; keys as in
+ * lt_transformer_config), weights from `seed`. `tokenizer`: a model directory, a tokenizer.json or a .gguf, or NULL for
+ * bytes. */
 LT_API LT_MUST_USE lt_status lt_model_create(lt_ctx *ctx, const char *init, const char *tokenizer, uint64_t seed,
                                              lt_model **model);
 LT_API void lt_model_free(lt_model *model); /* NULL is fine */
 /* Writes config.json, model.safetensors, the tokenizer's files and generation_config.json into a directory, each
- * atomically; unknown keys of the config that was read are written back. `dtype`: "F32", "F16" or "BF16". */
+ * atomically; unknown keys of the config that was read are written back. `dtype`: "F32", "F16" or "BF16". Not for
+ * models that were opened frozen: convert those (lt_convert). */
 LT_API LT_MUST_USE lt_status lt_model_save(const lt_model *model, const char *directory, const char *dtype);
 
-/* The model's next-token loss, or its hidden state and logits, recorded: targets [B, T], -1 masked; norm as in
- * lt_cross_entropy. */
-LT_API lt_t lt_model_loss(const lt_model *model, lt_graph *graph, lt_t tokens, lt_t targets, lt_t norm);
-LT_API lt_t lt_model_logits(const lt_model *model, lt_graph *graph, lt_t tokens);
+/* The model's loss, hidden state and logits, recorded. */
+LT_API lt_t lt_model_loss(const lt_model *model, lt_graph *graph, const lt_model_input *input, lt_t targets, lt_t norm);
+LT_API lt_t lt_model_hidden(const lt_model *model, lt_graph *graph, const lt_model_input *input);
+LT_API lt_t lt_model_logits(const lt_model *model, lt_graph *graph, const lt_model_input *input);
 /* Whether blocks compute their activations again in the backward. Default false. */
 LT_API void lt_model_set_checkpoint(lt_model *model, bool on);
 
 LT_API lt_params *lt_model_params(const lt_model *model);
-LT_API const lt_llama_config *lt_model_config(const lt_model *model);
+LT_API const lt_transformer_config *lt_model_config(const lt_model *model);
 LT_API lt_tokenizer *lt_model_tokenizer(const lt_model *model);
 LT_API const char *lt_model_family(const lt_model *model); /* "llama" */
 LT_API int64_t lt_model_parameters(const lt_model *model); /* elements of all weights */
+LT_API bool lt_model_frozen(const lt_model *model);
+/* Ids that end a text: generation_config.json's, config.json's or the tokenizer's; returns how many, at most 8. */
+LT_API int lt_model_end_ids(const lt_model *model, int32_t ids[8]);
+/* Name of class `index` (config.json's id2label), or NULL. */
+LT_API const char *lt_model_label(const lt_model *model, int64_t index);
 /* The tensor's name in Hugging Face files ("model.layers.3.mlp.up_proj.weight"), into `name`; false when unknown. */
 LT_API bool lt_model_hf_name(const lt_model *model, const char *tensor, char *name, size_t size);
 

@@ -7,7 +7,7 @@
  *     lt_quant_policy_init(&policy);
  *     policy.type = LT_Q4_0;
  *     lt_qat_attach(g, &policy);                                    // before the model is recorded
- *     lt_t loss = lt_llama_loss(g, &config, tokens, targets, norm); // knows nothing of it
+ *     lt_t loss = lt_transformer_loss(g, &config, &(lt_model_input){.tokens = tokens}, targets, norm); // knows nothing of it
  *     ...
  *     lt_params *codes;                                             // what the file will hold
  *     if (lt_quantize_params(params, &policy, &codes) != LT_OK) return lt_ctx_status(ctx);

@@ -35,7 +35,7 @@ typedef struct lt_train_start {
     const char *resumed_from;                         /* the checkpoint directory, or NULL */
     const char *skipped;                              /* checkpoints that did not verify, "" if none */
     const char *qat_table;                            /* one line a type and a line a fallback; "" without QAT */
-    const char *sample;                               /* one decoded training row */
+    const char *sample; /* one decoded training row; what is not learned from stands between \x01 and \x02 */
     lt_forecast forecast;
 } lt_train_start;
 

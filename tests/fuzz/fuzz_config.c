@@ -3,17 +3,14 @@
 #include "models/model.h"
 #include "tests/fuzz/fuzzing.h"
 
-static int64_t head_dim(const lt_llama_config *c)
-{
-    return c->head_dim ? c->head_dim : c->dim / c->heads;
-}
-
-static bool same(const lt_llama_config *a, const lt_llama_config *b)
+static bool same(const lt_transformer_config *a, const lt_transformer_config *b)
 {
     return a->vocab == b->vocab && a->dim == b->dim && a->hidden == b->hidden && a->layers == b->layers &&
-           a->heads == b->heads && a->kv_heads == b->kv_heads && head_dim(a) == head_dim(b) &&
+           a->heads == b->heads && a->kv_heads == b->kv_heads && lti_head_dim(a) == lti_head_dim(b) &&
            a->context == b->context && a->rope_theta == b->rope_theta && a->norm_eps == b->norm_eps &&
-           a->tied == b->tied;
+           a->tied == b->tied && a->family == b->family && a->window == b->window &&
+           a->window_first == b->window_first && a->window_pattern == b->window_pattern &&
+           a->rope_scaling.kind == b->rope_scaling.kind && a->rope_scaling.factor == b->rope_scaling.factor;
 }
 
 static lt_status count_tensors(void *user, const lti_tensor *tensor)
@@ -26,11 +23,11 @@ static void body(lt_ctx *ctx, const uint8_t *data, size_t size)
 {
     json_t *json;
     if (lti_json_parse(ctx, "config.json", 0, (const char *)data, size, &json) != LT_OK) return;
-    lt_llama_config config, again;
+    lt_transformer_config config, again;
     if (json_is_object(json) && fz_accept(ctx, lti_config_from_json(ctx, "config.json", json, &config))) {
         int tensors = 0;
-        FZ_CHECK(lti_llama_check(ctx, &config) == LT_OK, "%s", lt_ctx_message(ctx));
-        lt_status status = lti_llama_each(&config, count_tensors, &tensors);
+        FZ_CHECK(lti_transformer_check(ctx, &config) == LT_OK, "%s", lt_ctx_message(ctx));
+        lt_status status = lti_transformer_each(&config, count_tensors, &tensors);
         FZ_CHECK(status == LT_OK || tensors == 100, "%d tensors", tensors);
         json_t *written = lti_config_to_json(&config, json, "float32");
         FZ_CHECK(written != NULL, "cannot be written");

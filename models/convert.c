@@ -1,0 +1,250 @@
+/* convert.c - lt_convert: lists the tensors of the table with where they come from and what they become, and moves one at
+ * a time. The two directions (convert_gguf.c, convert_hf.c) add what stands around the tensors.
+ *
+ * Bytes whose type stays are moved without being looked at; only where the type or a norm's offset changes do they pass
+ * through lt_real. */
+#include "models/convert_parts.h"
+
+#include "data/files.h"
+#include "data/formats/stored_real.h"
+#include "kernels/lattice/lattice.h"
+
+#include <string.h>
+
+void lt_convert_options_init(lt_convert_options *options)
+{
+    *options = (lt_convert_options){.size = sizeof *options};
+}
+
+/* ---- One tensor ---- */
+
+/* Makes *buffer hold `bytes`; what was in it is lost. */
+static lt_status reserve(lt_ctx *ctx, void **buffer, size_t *room, size_t bytes)
+{
+    if (bytes <= *room) return LT_OK;
+    lti_free(ctx, *buffer);
+    *room = 0;
+    *buffer = lti_alloc(ctx, bytes);
+    if (!*buffer) return LT_ENOMEM;
+    *room = bytes;
+    return LT_OK;
+}
+
+static size_t file_bytes(lt_dtype type, int64_t count)
+{
+    size_t bytes = 0;
+    if (type == LT_F32) return (size_t)count * sizeof(float);
+    return lti_dtype_size(type, count, &bytes) ? bytes : 0;
+}
+
+/* Bytes as they are, in the other side's order. */
+static lt_status move_stored(lti_moving *m, const void **bytes)
+{
+    lti_conversion *c = m->all;
+    *bytes = m->w.data;
+    if (!lti_layout_differs(&m->t, c->from, c->to)) return LT_OK;
+    LTI_TRY(reserve(c->ctx, &c->buffer, &c->room, (size_t)m->w.bytes));
+    size_t element = lt_dtype_is_lattice(m->type) ? 0 : file_bytes(m->type, 1);
+    lti_layout_move(&m->t, c->from, c->to, element, (size_t)m->w.bytes / (size_t)m->t.shape[0], m->w.data, c->buffer);
+    *bytes = c->buffer;
+    return LT_OK;
+}
+
+static void encode(lt_dtype type, int64_t n, const lt_real *x, void *dst)
+{
+    if (lt_dtype_is_lattice(type))
+        lti_quantize(type, n, x, dst);
+    else
+        (void)lti_real_to_stored(type == LT_F16    ? LT_STORED_F16
+                                 : type == LT_BF16 ? LT_STORED_BF16
+                                                   : LT_STORED_F32,
+                                 n, x, dst);
+}
+
+/* By way of lt_real. The halves of `second` hold the values as they come and as they are wanted. */
+static lt_status move_values(lti_moving *m, const void **bytes)
+{
+    lti_conversion *c = m->all;
+    size_t n = (size_t)m->w.elements;
+    LTI_TRY(reserve(c->ctx, &c->second, &c->second_room, 2 * n * sizeof(lt_real)));
+    LTI_TRY(reserve(c->ctx, &c->buffer, &c->room, file_bytes(m->type, m->w.elements)));
+    lt_real *read = c->second, *moved = read + n;
+    if (m->own)
+        (void)lti_stored_to_real(LT_STORED_F32, m->w.elements, m->own, moved);
+    else
+        LTI_TRY(lti_weights_real(&c->model->weights, &m->w, read));
+    if (!m->own) {
+        lti_layout_move(&m->t, c->from, c->to, sizeof *read, n * sizeof *read / (size_t)m->t.shape[0], read, moved);
+        float shift = (float)lti_layout_shift(&m->t, c->from, c->to);
+        for (size_t i = 0; i < n && shift != 0; i++) moved[i] = (lt_real)((float)moved[i] + shift);
+    }
+    encode(m->type, m->w.elements, moved, c->buffer);
+    *bytes = c->buffer;
+    return LT_OK;
+}
+
+lt_status lti_move_tensor(void *user, const void **bytes)
+{
+    lti_moving *m = user;
+    bool shifted = lti_layout_shift(&m->t, m->all->from, m->all->to) != 0;
+    if (m->own || shifted || !m->w.usable || m->w.type != m->type) return move_values(m, bytes);
+    return move_stored(m, bytes);
+}
+
+/* ---- The list ---- */
+
+/* A lattice that lathe has no encoder for becomes q8_0. */
+static lt_dtype gguf_type(const lti_conversion *c, const lti_tensor *t, const lti_weight *w)
+{
+    if (!c->typed) return lti_always_f32(t) || !w->usable ? LT_F32 : w->type;
+    lt_dtype type = lti_deployed_type(&c->model->config, t, c->type);
+    if (!lt_dtype_is_lattice(type) || lti_can_quantize(type)) return type;
+    return t->shape[t->rank - 1] % lt_dtype_block(LT_Q8_0) ? LT_F16 : LT_Q8_0;
+}
+
+static lt_dtype hf_type(const lti_conversion *c, const lti_weight *w, int index)
+{
+    lt_dtype type = w->usable && !lt_dtype_is_lattice(w->type) ? w->type : LT_F32;
+    const lt_gguf *gguf = c->model->weights.gguf;
+    const lt_gguf_pair *carried = gguf ? lt_gguf_get(gguf, LTI_CARRIED_TYPES) : NULL;
+    if (c->typed) return c->type;
+    if (!carried || carried->type != LT_GGUF_ARRAY || carried->item != LT_GGUF_STRING || index >= carried->count ||
+        lt_dtype_is_lattice(w->type))
+        return type;
+    const lt_gguf_string *name = &carried->strings[index];
+    const lt_dtype types[] = {LT_F32, LT_F16, LT_BF16};
+    const char *const names[] = {"F32", "F16", "BF16"};
+    for (int i = 0; i < LTI_COUNT(types); i++)
+        if (name->bytes == (int64_t)strlen(names[i]) && !memcmp(name->text, names[i], (size_t)name->bytes))
+            type = types[i];
+    return type;
+}
+
+/* A norm's gain as it was before 1 was added, when the file carries it and it still fits what is stored. */
+static const void *carried_norm(const lti_conversion *c, const lti_tensor *t, const lti_weight *w)
+{
+    char key[128];
+    snprintf(key, sizeof key, "%s%s", LTI_CARRIED_NORM, t->name);
+    const lt_gguf_pair *pair = c->model->weights.gguf ? lt_gguf_get(c->model->weights.gguf, key) : NULL;
+    bool fits = pair && pair->type == LT_GGUF_ARRAY && pair->item == LT_GGUF_F32 && pair->count == w->elements &&
+                w->type == LT_F32 && w->usable;
+    for (int64_t i = 0; fits && i < w->elements; i++) {
+        float own, stored;
+        memcpy(&own, (const char *)pair->data + 4 * i, 4);
+        memcpy(&stored, (const char *)w->data + 4 * i, 4);
+        fits = own + 1 == stored;
+    }
+    return fits ? pair->data : NULL;
+}
+
+static lt_status list_tensor(void *user, const lti_tensor *t)
+{
+    lti_conversion *c = user;
+    const lt_model *model = c->model;
+    bool gguf = model->weights.gguf != NULL;
+    lti_moving *m = &c->list[c->count];
+    char source[160], hf[160];
+    *m = (lti_moving){.all = c, .t = *t};
+    lti_hf_name(t, model->prefix, hf, sizeof hf);
+    snprintf(source, sizeof source, "%s", gguf ? t->name : hf);
+    snprintf(m->name, sizeof m->name, "%s", c->to_gguf ? t->name : hf);
+    if (!lti_weights_find(&model->weights, source, &m->w))
+        return lti_fail(c->ctx, LT_EFORMAT, "%s: tensor '%s' is missing", lti_weights_path(&model->weights), source);
+    LTI_TRY(lti_weights_check(&model->weights, &m->w, t, c->from.conv1d, "the config"));
+    bool reversed = c->to.conv1d && t->layout == LTI_CONV1D && t->rank == 2;
+    for (int k = 0; k < t->rank; k++) m->shape[k] = t->shape[reversed ? t->rank - 1 - k : k];
+    m->type = c->to_gguf ? gguf_type(c, t, &m->w) : hf_type(c, &m->w, c->count);
+    if (!c->to_gguf && lti_layout_shift(t, c->from, c->to)) m->own = carried_norm(c, t, &m->w);
+    c->count++;
+    return LT_OK;
+}
+
+static lt_status count_tensor(void *user, const lti_tensor *t)
+{
+    (void)t;
+    ++*(int *)user;
+    return LT_OK;
+}
+
+lt_status lti_conversion_list(lti_conversion *c)
+{
+    int count = 0;
+    LTI_TRY(lti_transformer_each(&c->model->config, count_tensor, &count));
+    c->list = lti_alloc_array(c->ctx, (size_t)count, sizeof *c->list);
+    if (!c->list) return LT_ENOMEM;
+    return lti_transformer_each(&c->model->config, list_tensor, c);
+}
+
+/* ---- The whole ---- */
+
+static void describe(lti_conversion *c)
+{
+    int64_t tensors[LT_DTYPE_COUNT] = {0}, bytes[LT_DTYPE_COUNT] = {0};
+    for (int i = 0; i < c->count; i++) {
+        tensors[c->list[i].type]++;
+        bytes[c->list[i].type] += (int64_t)file_bytes(c->list[i].type, c->list[i].w.elements);
+    }
+    for (int i = 0; i < LT_DTYPE_COUNT; i++)
+        if (tensors[i])
+            lti_text_format(&c->report, "%s: %lld tensors, %lld bytes\n", lt_dtype_name((lt_dtype)i),
+                            (long long)tensors[i], (long long)bytes[i]);
+    for (int i = 0; i < lti_weights_count(&c->model->weights); i++) {
+        lti_weight w;
+        lti_weights_at(&c->model->weights, i, &w);
+        if (!c->model->weights.gguf && lti_ignorable(&c->model->config, w.name))
+            lti_text_format(&c->report, "left out: %s (a buffer, or the copy of a tied head)\n", w.name);
+    }
+}
+
+static lt_status parse_type(lti_conversion *c, const char *type)
+{
+    if (!type) return LT_OK;
+    c->typed = true;
+    bool known = lt_dtype_parse(type, &c->type);
+    bool plain = known && (c->type == LT_F32 || c->type == LT_F16 || c->type == LT_BF16);
+    bool block = known && c->to_gguf && lti_can_quantize(c->type);
+    if (plain || block) return LT_OK;
+    return lti_fail(c->ctx, LT_EINVAL, "convert: type '%s' is not possible here; f32, f16, bf16%s%s are", type,
+                    c->to_gguf ? ", " : "", c->to_gguf ? lti_can_quantize_names() : "");
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && !strcmp(text + n - k, end);
+}
+
+static lt_status convert(lti_conversion *c, const char *type)
+{
+    const lt_model *m = c->model;
+    LTI_TRY(parse_type(c, type));
+    c->from = m->weights.gguf ? lti_side_gguf(&m->config) : lti_side_hf(&m->config);
+    c->to = c->to_gguf ? lti_side_gguf(&m->config) : lti_side_hf(&m->config);
+    LTI_TRY(lti_check_strangers(&m->weights, &m->config, m->weights.gguf ? NULL : m->prefix));
+    LTI_TRY(lti_conversion_list(c));
+    describe(c);
+    LTI_TRY(c->to_gguf ? lti_convert_to_gguf(c) : lti_convert_to_hf(c));
+    return c->report.failed ? lti_fail(c->ctx, LT_ENOMEM, "out of memory for the report of a conversion") : LT_OK;
+}
+
+lt_status lt_convert(lt_ctx *ctx, const char *in, const char *out, const lt_convert_options *options, char **report)
+{
+    lt_model *model;
+    if (report) *report = NULL;
+    if (options && options->size != sizeof *options)
+        return lti_fail(ctx, LT_EINVAL, "convert: call lt_convert_options_init first");
+    if (!strcmp(in, out)) return lti_fail(ctx, LT_EINVAL, "convert: '%s' is both ends; name another output", in);
+    LTI_TRY(lti_model_open_files(ctx, in, &model));
+    lti_conversion c = {.ctx = ctx, .model = model, .out = out, .to_gguf = ends_with(out, ".gguf"), .report = {ctx}};
+    lt_status status = convert(&c, options ? options->type : NULL);
+    lti_free(ctx, c.list);
+    lti_free(ctx, c.buffer);
+    lti_free(ctx, c.second);
+    lt_model_free(model);
+    if (status == LT_OK && report) {
+        *report = c.report.data;
+        c.report.data = NULL;
+    }
+    lti_text_free(&c.report);
+    return status;
+}

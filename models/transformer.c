@@ -1,0 +1,244 @@
+/* transformer.c - what all families share: the list of families, checks, initial values, caches, loss; see family.h. */
+#include "models/family.h"
+
+#include "autograd/op.h"
+#include "lathe/nn.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const lti_family *const families[LT_FAMILY_COUNT] = {
+    [LT_LLAMA] = &lti_family_llama,   [LT_QWEN2] = &lti_family_qwen2, [LT_QWEN3] = &lti_family_qwen3,
+    [LT_GEMMA3] = &lti_family_gemma3, [LT_GPT2] = &lti_family_gpt2,   [LT_BERT] = &lti_family_bert,
+};
+
+const lti_family *lti_family_of(lt_family id)
+{
+    return families[(unsigned)id < LT_FAMILY_COUNT ? id : LT_LLAMA];
+}
+
+const lti_family *lti_family_named(const char *name)
+{
+    for (int i = 0; i < LT_FAMILY_COUNT; i++)
+        if (!strcmp(families[i]->name, name)) return families[i];
+    return NULL;
+}
+
+const lti_family *lti_family_of_model_type(const char *type)
+{
+    char between[80];
+    snprintf(between, sizeof between, "|%s|", type);
+    for (int i = 0; i < LT_FAMILY_COUNT; i++)
+        if (strstr(families[i]->model_types, between)) return families[i];
+    return NULL;
+}
+
+const char *lti_family_names(void)
+{
+    return "llama, qwen2, qwen3, gemma3, gpt2, bert";
+}
+
+const char *lt_family_name(lt_family family)
+{
+    return lti_family_of(family)->name;
+}
+
+void lt_transformer_config_init(lt_transformer_config *config, lt_family family)
+{
+    *config = (lt_transformer_config){.size = sizeof *config,
+                                      .family = family,
+                                      .context = 2048,
+                                      .rope_theta = 10000,
+                                      .norm_eps = 1e-5,
+                                      .embedding_scale = 1,
+                                      .tied = true};
+    lti_family_of(family)->defaults(config);
+}
+
+bool lt_transformer_is_encoder(const lt_transformer_config *c)
+{
+    return lti_family_of(c->family)->encoder;
+}
+
+bool lt_transformer_learns_positions(const lt_transformer_config *c)
+{
+    return lti_family_of(c->family)->learned_positions;
+}
+
+int64_t lti_head_dim(const lt_transformer_config *c)
+{
+    return c->head_dim ? c->head_dim : c->heads ? c->dim / c->heads : 0;
+}
+
+/* ---- Checks ---- */
+
+static bool in_range(int64_t value, int64_t limit)
+{
+    return value >= 1 && value <= limit;
+}
+
+static lt_status check_sizes(lt_ctx *ctx, const char *name, const lt_transformer_config *c)
+{
+    const struct {
+        const char *name;
+        int64_t value, limit;
+    } bounds[] = {{"vocab", c->vocab, 1 << 22},    {"dim", c->dim, 1 << 20},  {"hidden", c->hidden, 1 << 22},
+                  {"layers", c->layers, 1024},     {"heads", c->heads, 1024}, {"kv_heads", c->kv_heads, 1024},
+                  {"context", c->context, 1 << 24}};
+    for (int i = 0; i < LTI_COUNT(bounds); i++)
+        if (!in_range(bounds[i].value, bounds[i].limit))
+            return lti_fail(ctx, LT_EINVAL, "%s: %s is %lld; it must be in 1 to %lld", name, bounds[i].name,
+                            (long long)bounds[i].value, (long long)bounds[i].limit);
+    if (!c->head_dim && c->dim % c->heads)
+        return lti_fail(ctx, LT_EINVAL, "%s: dim %lld is no multiple of heads %lld; change one or give head_dim", name,
+                        (long long)c->dim, (long long)c->heads);
+    if (c->heads % c->kv_heads)
+        return lti_fail(ctx, LT_EINVAL, "%s: heads %lld is no multiple of kv_heads %lld", name, (long long)c->heads,
+                        (long long)c->kv_heads);
+    return LT_OK;
+}
+
+lt_status lti_transformer_check(lt_ctx *ctx, const lt_transformer_config *c)
+{
+    if (c->size != sizeof *c) return lti_fail(ctx, LT_EINVAL, "transformer: call lt_transformer_config_init first");
+    const lti_family *family = lti_family_of(c->family);
+    const char *name = family->name;
+    LTI_TRY(check_sizes(ctx, name, c));
+    if (!in_range(lti_head_dim(c), 1024) || (!family->learned_positions && lti_head_dim(c) % 2))
+        return lti_fail(ctx, LT_EINVAL, "%s: the head dimension is %lld; rotary positions need an even one up to 1024",
+                        name, (long long)lti_head_dim(c));
+    if (family->learned_positions && (c->kv_heads != c->heads || lti_head_dim(c) * c->heads != c->dim))
+        return lti_fail(ctx, LT_EINVAL,
+                        "%s: %lld heads of %lld with %lld kv_heads: heads times head_dim must be dim, and "
+                        "every head has its own keys",
+                        name, (long long)c->heads, (long long)lti_head_dim(c), (long long)c->kv_heads);
+    if (!(c->norm_eps > 0) || !isfinite(c->norm_eps) ||
+        (!family->learned_positions && (!(c->rope_theta > 0) || !isfinite(c->rope_theta))))
+        return lti_fail(ctx, LT_EINVAL, "%s: rope_theta and norm_eps must be above 0 and finite, not %g and %g", name,
+                        c->rope_theta, c->norm_eps);
+    if (c->window < 0 || c->window_first < 0 || c->window_pattern < 0 || c->types < 0 || c->classes < 0 ||
+        c->types > 1024 || c->classes > 1 << 20)
+        return lti_fail(ctx, LT_EINVAL, "%s: window, types and classes must not be negative", name);
+    return LT_OK;
+}
+
+/* ---- Tensors ---- */
+
+lt_status lti_transformer_each(const lt_transformer_config *c, lti_tensor_visitor visit, void *user)
+{
+    return lti_family_of(c->family)->each(c, visit, user);
+}
+
+void lti_tensor_name(lti_tensor *t, int64_t layer, const char *name, const char *hf)
+{
+    snprintf(t->name, sizeof t->name, "blk.%lld.%s", (long long)layer, name);
+    const char *number = strstr(hf, "%lld");
+    if (!number)
+        snprintf(t->hf, sizeof t->hf, "%s", hf);
+    else
+        snprintf(t->hf, sizeof t->hf, "%.*s%lld%s", (int)(number - hf), hf, (long long)layer, number + 4);
+}
+
+void lti_hf_name(const lti_tensor *t, const char *prefix, char *name, size_t size)
+{
+    snprintf(name, size, "%s%s", t->outside ? "" : prefix, t->hf);
+}
+
+typedef struct adder {
+    lt_params *params;
+    uint64_t seed;
+} adder;
+
+static lt_status add_tensor(void *user, const lti_tensor *t)
+{
+    adder *a = user;
+    lt_param *param;
+    LTI_TRY(lt_params_add(a->params, t->name, LT_F32, t->rank, t->shape, LT_WEIGHT, &param));
+    if (t->std == 0)
+        lt_init_constant(param, t->fill);
+    else
+        lt_init_normal(param, a->seed, t->std);
+    return LT_OK;
+}
+
+lt_status lt_transformer_params(lt_params *params, const lt_transformer_config *config, uint64_t seed)
+{
+    LTI_TRY(lti_transformer_check(lt_params_ctx(params), config));
+    return lti_transformer_each(config, add_tensor, &(adder){params, seed});
+}
+
+/* ---- Recording ---- */
+
+bool lti_given(lt_t x)
+{
+    return !lt_is_nil(x);
+}
+
+lt_t lti_through_cache(lt_t x, const char *name, lt_t first)
+{
+    if (!lti_given(first)) return x;
+    const char *full = lt_scoped(x.graph, name);
+    lt_param *cache = full ? lt_params_find(lt_graph_params(x.graph), full) : NULL;
+    if (!cache) return lt_param_value(x.graph, NULL);
+    return lt_cache_write(cache, x, first);
+}
+
+lt_t lti_activation(lt_t x, lt_activation kind)
+{
+    switch (kind) {
+    case LT_GELU: return lt_gelu(x);
+    case LT_GELU_TANH: return lt_gelu_tanh(x);
+    case LT_RELU: return lt_relu(x);
+    case LT_SILU:
+    default: return lt_silu(x);
+    }
+}
+
+lt_t lt_transformer_hidden(lt_graph *g, const lt_transformer_config *c, const lt_model_input *input)
+{
+    lt_params *params = lt_graph_params(g);
+    if (params && lti_transformer_check(lt_params_ctx(params), c) != LT_OK)
+        return lti_graph_fail(g, LT_EINVAL, "%s", lt_ctx_message(lt_params_ctx(params)));
+    lt_model_input in = *input; /* absent values become nil ones of this graph */
+    lt_t *values[] = {&in.tokens, &in.first, &in.spans, &in.positions, &in.types};
+    for (int i = 0; i < LTI_COUNT(values); i++)
+        if (!values[i]->graph) *values[i] = lt_nil(g);
+    return lti_family_of(c->family)->hidden(g, c, &in);
+}
+
+lt_status lt_transformer_caches(lt_params *params, const lt_transformer_config *c, int64_t batch, int64_t length)
+{
+    lt_ctx *ctx = lt_params_ctx(params);
+    LTI_TRY(lti_transformer_check(ctx, c));
+    if (lt_transformer_is_encoder(c))
+        return lti_fail(ctx, LT_EINVAL, "%s is an encoder: it has no cache of keys", lt_family_name(c->family));
+    int64_t shape[] = {batch, length, c->kv_heads, lti_head_dim(c)};
+    for (int64_t layer = 0; layer < c->layers; layer++)
+        for (int i = 0; i < 2; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "blk.%lld.%s", (long long)layer, i ? "cache_v" : "cache_k");
+            LTI_TRY(lt_params_add(params, name, LT_F32, 4, shape, LT_SCRATCH, NULL));
+        }
+    return LT_OK;
+}
+
+static const char *head_weight(const lt_transformer_config *c)
+{
+    return c->tied ? "token_embd.weight" : "output.weight";
+}
+
+lt_t lt_transformer_head(lt_graph *g, const lt_transformer_config *c, lt_t x)
+{
+    const lti_family *family = lti_family_of(c->family);
+    return family->head ? family->head(g, c, x) : lt_nn_head(x, "output", head_weight(c));
+}
+
+lt_t lt_transformer_loss(lt_graph *g, const lt_transformer_config *c, const lt_model_input *input, lt_t targets,
+                         lt_t norm)
+{
+    lt_t x = lt_transformer_hidden(g, c, input); /* [B, T, C] */
+    if (lti_family_of(c->family)->head) return lt_cross_entropy(lt_transformer_head(g, c, x), targets, norm);
+    lt_head_term term = {.kind = lt_head_cross_entropy(), .weight = 1, .input = targets};
+    return lt_nn_head_loss(x, "output", head_weight(c), 1, &term, norm);
+}
