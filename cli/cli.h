@@ -6,6 +6,7 @@
 #define CLI_CLI_H
 
 #include "cli/options.h"
+#include "lathe/chat.h"
 #include "lathe/plan.h"
 #include "lathe/train.h"
 
@@ -33,7 +34,8 @@ typedef struct cli {
 } cli;
 
 /* ---- Verbs ---- */
-extern const cli_verb cli_verb_demo, cli_verb_train, cli_verb_eval, cli_verb_inspect, cli_verb_doctor, cli_verb_bench;
+extern const cli_verb cli_verb_demo, cli_verb_train, cli_verb_eval, cli_verb_inspect, cli_verb_doctor, cli_verb_bench,
+    cli_verb_tokenize, cli_verb_convert, cli_verb_generate;
 
 /* Nonzero once a signal asked to stop: its number. */
 extern volatile int cli_stop;
@@ -87,6 +89,29 @@ typedef struct cli_quant {
     "q4_1|q5_0|q5_1|q2_k*|q3_k*|q4_k*|q5_k*|q6_k|tq1_0|tq2_0|mxfp4|nf4|int[0-9]*|fp8|ternary|w*a*|f16|bf16"
 /* False when neither type is given: `policy` then quantizes nothing. */
 bool cli_quant_policy(const cli_quant *quant, lt_quant_policy *policy);
+
+/* ---- How rows of .jsonl become tokens: options that train and eval share (row_options.c) ---- */
+typedef struct cli_rows {
+    const char *chat_template, *prompt_key, *completion_key;
+    bool train_on_prompt, pack, skip_bad_rows;
+} cli_rows;
+#define CLI_ROW_OPTIONS(AT, group_)                                                                                     \
+    {"chat_template", CLI_TEXT, AT(rows.chat_template), .group = group_, .value = "NAME", .help = CLI_CHAT_HELP},       \
+        {"prompt_key", CLI_TEXT, AT(rows.prompt_key), "prompt", group_, "field of a row that holds the prompt"},        \
+        {"completion_key", CLI_TEXT, AT(rows.completion_key), "completion", group_, "field that holds the completion"}, \
+        {"train_on_prompt", CLI_SWITCH, AT(rows.train_on_prompt), .group = group_,                                      \
+         .help = "prompts and users' turns count too; else only completions and assistants' turns do"},                 \
+    {                                                                                                                   \
+        "skip_bad_rows", CLI_SWITCH, AT(rows.skip_bad_rows),                                                            \
+            .group = group_, .help = "leave rows out that are refused; else the first of them ends it"                  \
+    }
+#define CLI_CHAT_HELP                                                                                                  \
+    "how conversations are written: auto (the model's own), chatml, llama3, gemma, zephyr, qwen3, none, or "           \
+    "custom:ROLE=PREFIX|SUFFIX;..."
+/* Fills the options of a data set. Opens a chat where the rows are conversations, or one was asked for; *chat is to be
+ * freed after the data sets are open. An exit code. */
+int cli_rows_options(cli *cli, const cli_rows *rows, const char *data, lt_tokenizer *tokenizer,
+                     lt_dataset_options *options, lt_chat **chat);
 
 /* Numbers of an evaluation as the keys of --json. */
 json_t *cli_eval_json(const lt_eval_result *result);

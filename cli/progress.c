@@ -29,16 +29,26 @@ static void say_lines(const cli *c, const char *label, const char *text)
     }
 }
 
+/* One row as it is learned from. What is masked is dimmed, or stands in <...> where there is no colour. */
 static void say_sample(const cli *c, const char *sample)
 {
     if (c->quiet || !sample || !*sample) return;
-    fprintf(stderr, "sample      %s", c->color ? "\033[36m" : "");
-    size_t shown = 0;
-    for (; sample[shown] && (shown < SAMPLE_CHARACTERS || ((unsigned char)sample[shown] & 0xc0) == 0x80); shown++) {
-        char one[2] = {sample[shown] == '\n' ? ' ' : sample[shown], 0};
+    const char *learned = c->color ? "\033[36m" : "", *end = c->color ? "\033[0m" : "";
+    const char *masked = c->color ? "\033[0;2m" : "<", *unmasked = c->color ? "\033[0;36m" : ">";
+    fprintf(stderr, "sample      %s", learned);
+    size_t shown = 0, at = 0;
+    bool open = false;
+    for (; sample[at] && (shown < SAMPLE_CHARACTERS || ((unsigned char)sample[at] & 0xc0) == 0x80); at++) {
+        if (sample[at] == 1 || sample[at] == 2) {
+            open = sample[at] == 1;
+            fputs(open ? masked : unmasked, stderr);
+            continue;
+        }
+        char one[2] = {sample[at] == '\n' ? ' ' : sample[at], 0};
         cli_put_clean(stderr, one, 1);
+        shown++;
     }
-    fprintf(stderr, "%s%s\n", sample[shown] ? " ..." : "", c->color ? "\033[0m" : "");
+    fprintf(stderr, "%s%s%s\n", sample[at] ? " ..." : "", open ? unmasked : "", end);
 }
 
 void cli_on_start(void *user, const lt_train_start *start)
@@ -51,7 +61,7 @@ void cli_on_start(void *user, const lt_train_start *start)
     if (start->resumed_from)
         cli_say(c, "resumed     from %s, after step %" PRId64, start->resumed_from, start->first_step);
     if (p->brief) return;
-    const lt_llama_config *m = lt_model_config(p->model);
+    const lt_transformer_config *m = lt_model_config(p->model);
     char b[4][32];
     cli_say(c,
             "model       %s, %" PRId64 " layers of width %" PRId64 " and %" PRId64 ", %" PRId64 " heads (%" PRId64

@@ -12,18 +12,21 @@
 
 static const cli_option options[] = {
     {"model", CLI_TEXT, AT(model), .group = MODEL, .value = "DIR",
-     .help = "Hugging Face directory (config.json, safetensors, tokenizer.json) or lathe checkpoint to start from"},
+     .help =
+         "Hugging Face directory (config.json, safetensors, tokenizer.json), .gguf or lathe checkpoint to start from"},
     {"init", CLI_TEXT, AT(init), .group = MODEL, .value = "SPEC",
-     .help = "start from nothing: llama:layers=4,dim=256,hidden=768,heads=8,kv_heads=4"},
+     .help =
+         "start from nothing: llama:layers=4,dim=256,hidden=768,heads=8,kv_heads=4 (or qwen2, qwen3, gemma3, gpt2)"},
     {"tokenizer", CLI_TEXT, AT(tokenizer), .group = MODEL, .value = "M",
-     .help = "with --init: a model directory or tokenizer.json; bytes when left out"},
+     .help = "with --init: a model directory, tokenizer.json or .gguf; bytes when left out"},
     {"freeze", CLI_TEXT, C(freeze), .group = MODEL, .value = "GLOBS",
      .help = "comma-separated patterns of parameters that stay as they are"},
     {"train_only", CLI_TEXT, C(train_only), .group = MODEL, .value = "GLOBS",
      .help = "comma-separated patterns of the only parameters to train"},
 
     {"data", CLI_TEXT, AT(data), .group = DATA, .value = "PATH",
-     .help = "text file, documents separated by a line <|endoftext|>, or a directory with train.txt, valid.txt"},
+     .help = "text (documents separated by a line <|endoftext|>), .jsonl of {text}, {prompt, completion}, {messages}, "
+             "alpaca or sharegpt rows, or a directory with train.*, valid.*"},
     {"valid_data", CLI_TEXT, AT(valid_data), .group = DATA, .value = "PATH",
      .help = "text to validate on; else a part of --data"},
     {"valid_fraction", CLI_REAL, AT(valid_fraction), "0.1", DATA, "share of the documents kept for validation; 0: none",
@@ -31,6 +34,9 @@ static const cli_option options[] = {
     {"max_seq_length", CLI_INT, C(max_seq_length), "512", DATA, "positions a window, at most the model's context",
      .low = 2, .high = 1 << 20},
     {"append_eos", CLI_SWITCH, AT(append_eos), .group = DATA, .help = "end every training document with EOS"},
+    {"pack", CLI_SWITCH, AT(rows.pack), .group = DATA,
+     .help = "several rows in one window, each seeing itself alone: less padding"},
+    CLI_ROW_OPTIONS(AT, DATA),
 
     {"steps", CLI_INT, C(steps), "0", STEPS, "optimizer steps; 0: as many as --epochs make", .low = 0, .high = 1e12},
     {"epochs", CLI_REAL, C(epochs), "1", STEPS, "passes over the data", .low = 1e-6, .high = 1e6},

@@ -10,6 +10,7 @@ typedef struct train_options {
     const char *data, *valid_data;
     double valid_fraction;
     bool append_eos;
+    cli_rows rows;
     cli_quant quant;
     const char *export_path, *save_dtype;
     const char *only_none, *only_dynamic, *only_ste; /* options with one value in this version */

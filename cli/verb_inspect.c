@@ -3,7 +3,9 @@
  * A directory with a config.json is opened as a model, so that a config and tensors that contradict each other are
  * found here and not in the middle of something else; every .safetensors file is opened with all checks of the
  * format. */
-#include "cli/cli.h"
+#include "cli/inspect_files.h"
+#include "lathe/convert.h"
+#include "lathe/gguf.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,13 +18,17 @@ typedef struct inspect_options {
     cli_common common;
     const char *path;
     bool summary;
+    const char *as;
 } inspect_options;
 
 static const cli_option options[] = {
     {"path", CLI_TEXT, offsetof(inspect_options, path), .group = "Input", .value = "PATH", .flags = CLI_POSITIONAL,
-     .help = ".safetensors file, model directory or checkpoint directory; also the first word without a flag"},
+     .help = ".safetensors, .gguf or .h5 file, model directory or checkpoint directory; also the first word without a "
+             "flag"},
     {"summary", CLI_SWITCH, offsetof(inspect_options, summary), .group = "Input",
      .help = "totals without the list of tensors"},
+    {"as", CLI_TEXT, offsetof(inspect_options, as), .group = "Input", .value = "TYPE",
+     .help = "what the model would weigh in this type (f16, q8_0, q4_k, ...), from its config.json or .gguf alone"},
 };
 
 static int verb_inspect(cli *cli, void *target);
@@ -37,88 +43,12 @@ const cli_verb cli_verb_inspect = {
     .run = verb_inspect,
 };
 
-/* `__metadata__` of a file that lt_tensors_open has found sound; NULL when there is none. The library offers values by
- * key; here all keys are wanted. */
-static json_t *read_metadata(const char *path)
-{
-    FILE *file = fopen(path, "rbe");
-    unsigned char prefix[8];
-    if (!file) return NULL;
-    uint64_t length = 0;
-    json_t *metadata = NULL;
-    if (fread(prefix, 1, 8, file) == 8)
-        for (int i = 7; i >= 0; i--) length = length << 8 | prefix[i];
-    char *header = length > 0 && length < (256u << 20) ? malloc(length) : NULL;
-    if (header && fread(header, 1, length, file) == length) {
-        json_t *root = json_loadb(header, length, 0, NULL);
-        metadata = json_incref(json_object_get(root, "__metadata__"));
-        json_decref(root);
-    }
-    free(header);
-    fclose(file);
-    return metadata;
-}
-
-/* The deployed type of a tensor of exported codes: "type:NAME" in the metadata. */
-static const char *lattice_of(const json_t *metadata, const char *name)
-{
-    size_t size = strlen(name) + 6;
-    char *key = malloc(size);
-    if (!key) return NULL;
-    snprintf(key, size, "type:%s", name);
-    const char *lattice = json_string_value(json_object_get(metadata, key));
-    free(key);
-    return lattice;
-}
-
-/* Elements of a tensor whose rows are stored as blocks of `type`. */
-static int64_t lattice_elements(uint64_t bytes, const char *type)
-{
-    lt_dtype dtype;
-    if (!lt_dtype_parse(type, &dtype)) return 0;
-    return (int64_t)(bytes / lt_dtype_bytes(dtype)) * lt_dtype_block(dtype);
-}
-
-/* One file's tensors as JSON: {"file", "tensors": [...], "metadata", "bytes", "elements", "types": {name: bytes}}. */
-static int inspect_tensors(cli *c, const char *path, json_t **out)
-{
-    lt_tensors *t;
-    lt_status status = lt_tensors_open(c->ctx, path, &t);
-    if (status != LT_OK) return cli_fail_status(c, status, true);
-    int n = lt_tensors_count(t);
-    json_t *metadata = n > 0 ? read_metadata(lt_tensors_file(t, 0)) : read_metadata(path);
-    json_t *list = json_array(), *types = json_object();
-    int64_t elements = 0, bytes = 0;
-    for (int i = 0; i < n; i++) {
-        const char *name = lt_tensors_name(t, i), *lattice = lattice_of(metadata, name);
-        const char *type = lattice ? lattice : lt_stored_name(lt_tensors_dtype(t, i));
-        int64_t size = (int64_t)lt_tensors_bytes(t, i);
-        int64_t count = lattice ? lattice_elements((uint64_t)size, lattice) : lt_tensors_elements(t, i);
-        json_t *shape = json_array();
-        for (int k = 0; k < lt_tensors_rank(t, i); k++)
-            json_array_append_new(shape, json_integer(lt_tensors_shape(t, i)[k]));
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:s}", "name", name, "type", type, "shape",
-                                        shape, "elements", (json_int_t)count, "bytes", (json_int_t)size, "offset",
-                                        (json_int_t)lt_tensors_offset(t, i), "file", lt_tensors_file(t, i)));
-        json_int_t sum = json_integer_value(json_object_get(types, type));
-        json_object_set_new(types, type, json_integer(sum + size));
-        elements += count;
-        bytes += size;
-    }
-    lt_tensors_close(t);
-    *out = json_pack("{s:s, s:i, s:I, s:I, s:o, s:o, s:o}", "path", path, "count", n, "elements", (json_int_t)elements,
-                     "bytes", (json_int_t)bytes, "types", types, "metadata", metadata ? metadata : json_object(),
-                     "tensors", list);
-    return *out ? EXIT_DONE : cli_fail(c, EXIT_MEMORY, "%s: out of memory for %d tensors", path, n);
-}
-
 static int inspect_model(cli *c, const char *path, json_t *answer)
 {
     lt_model *model;
-    lt_status status = lt_model_open(c->ctx, path, &model);
+    lt_status status = lt_model_open_frozen(c->ctx, path, &model);
     if (status != LT_OK) return cli_fail_status(c, status, true);
-    const lt_llama_config *m = lt_model_config(model);
+    const lt_transformer_config *m = lt_model_config(model);
     const lt_tokenizer *tokenizer = lt_model_tokenizer(model);
     json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b, s:I, s:i}", "family",
                           lt_model_family(model), "parameters", (json_int_t)lt_model_parameters(model), "layers",
@@ -161,12 +91,6 @@ static int inspect_checkpoint(cli *c, const char *directory, const char *manifes
     return code;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && !strcmp(text + n - k, end);
-}
-
 static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -179,7 +103,7 @@ static char **list_names(const char *directory, const char *end, int *count)
     *count = 0;
     DIR *dir = opendir(directory);
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        char **grown = ends_with(entry->d_name, end) ? realloc(names, (size_t)(*count + 1) * sizeof *names) : NULL;
+        char **grown = cli_ends_with(entry->d_name, end) ? realloc(names, (size_t)(*count + 1) * sizeof *names) : NULL;
         if (!grown) continue;
         names = grown;
         char *copy = strdup(entry->d_name);
@@ -207,7 +131,7 @@ static int inspect_directory(cli *c, const char *path, json_t *answer)
     for (int i = 0; i < n && !code; i++) {
         char *name = cli_join(path, names[i]);
         json_t *file = NULL;
-        code = name ? inspect_tensors(c, name, &file) : cli_fail(c, EXIT_MEMORY, "%s: out of memory", path);
+        code = name ? cli_inspect_file(c, name, &file) : cli_fail(c, EXIT_MEMORY, "%s: out of memory", path);
         if (!code) json_array_append_new(files, file);
         free(name);
     }
@@ -230,8 +154,10 @@ static void print_metadata(const json_t *metadata)
         fputs("  ", stdout);
         cli_put_clean(stdout, key, 80);
         fputs(" = ", stdout);
-        cli_put_clean(stdout, json_string_value(value) ? json_string_value(value) : "?", 200);
+        char *number = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        cli_put_clean(stdout, json_is_string(value) ? json_string_value(value) : number ? number : "?", 200);
         fputc('\n', stdout);
+        free(number);
     }
 }
 
@@ -295,20 +221,71 @@ static void print_answer(const json_t *answer, bool summary)
     for (size_t i = 0; i < json_array_size(files); i++) print_file(json_array_get(files, i), summary);
 }
 
+/* A GGUF file with the keys of a model; adapters and files of tensors alone are listed only. */
+static bool is_model(const char *path)
+{
+    lt_ctx *ctx = lt_ctx_create(NULL);
+    lt_gguf *g = NULL;
+    lt_gguf_string text, type = {"model", 5};
+    bool model = ctx && lt_gguf_open(ctx, path, &g) == LT_OK && lt_gguf_text(g, "general.architecture", &text) &&
+                 lt_gguf_find(g, "token_embd.weight") >= 0;
+    if (model) lt_gguf_text(g, "general.type", &type);
+    model = model && type.bytes == 5 && !memcmp(type.text, "model", 5);
+    lt_gguf_close(g);
+    lt_ctx_free(ctx);
+    return model;
+}
+
+/* --as TYPE: sizes by type, and the whole. */
+static int forecast(cli *c, const inspect_options *o)
+{
+    lt_dtype type;
+    lt_type_forecast f;
+    if (!lt_dtype_parse(o->as, &type))
+        return cli_fail(c, EXIT_USAGE, "--as %s: no such type; f32, f16, bf16, q8_0, q4_0, q4_k, q6_k, tq1_0, ... are",
+                        o->as);
+    lt_status status = lt_forecast_type(c->ctx, o->path, type, &f);
+    if (status != LT_OK) return cli_fail_status(c, status, status != LT_EINVAL);
+    json_t *types = json_object();
+    for (int i = 0; i < LT_DTYPE_COUNT; i++)
+        if (f.tensors[i])
+            json_object_set_new(
+                types, lt_dtype_name((lt_dtype)i),
+                json_pack("{s:I, s:I}", "tensors", (json_int_t)f.tensors[i], "bytes", (json_int_t)f.type_bytes[i]));
+    double bits = f.parameters ? 8.0 * (double)f.bytes / (double)f.parameters : 0;
+    if (c->json)
+        return cli_answer(c, json_pack("{s:s, s:s, s:I, s:I, s:f, s:o}", "path", o->path, "as", o->as, "parameters",
+                                       (json_int_t)f.parameters, "bytes", (json_int_t)f.bytes, "bits_per_weight", bits,
+                                       "types", types));
+    char b[2][32];
+    const char *name;
+    json_t *value;
+    printf("%s as %s: %s in %s parameters, %.2f bits each\n", o->path, o->as, cli_bytes(b[0], f.bytes),
+           cli_thousands(b[1], f.parameters), bits);
+    json_object_foreach(types, name, value) printf(
+        "  %-7s %" JSON_INTEGER_FORMAT " tensors, %s\n", name, json_integer_value(json_object_get(value, "tensors")),
+        cli_bytes(b[0], (uint64_t)json_integer_value(json_object_get(value, "bytes"))));
+    json_decref(types);
+    return EXIT_DONE;
+}
+
 static int verb_inspect(cli *c, void *target)
 {
     const inspect_options *o = target;
     struct stat info;
     if (!o->path) return cli_fail(c, EXIT_USAGE, "nothing to inspect; write lathe inspect PATH");
     if (stat(o->path, &info)) return cli_fail(c, EXIT_INPUT, "%s: cannot be opened: %s", o->path, strerror(errno));
+    if (o->as) return forecast(c, o);
     json_t *answer = json_pack("{s:s}", "path", o->path), *file = NULL;
     int code;
     if (S_ISDIR(info.st_mode)) {
         code = inspect_directory(c, o->path, answer);
-    } else if (ends_with(o->path, ".gguf") || ends_with(o->path, ".h5")) {
-        code = cli_fail(c, EXIT_INPUT, "%s: inspecting GGUF and HDF5 files comes with a later version", o->path);
+    } else if (lt_gguf_is(o->path) && is_model(o->path)) {
+        code = inspect_model(c, o->path, answer);
+        if (!code) code = cli_inspect_file(c, o->path, &file);
+        if (!code) json_object_set_new(answer, "files", json_pack("[o]", file));
     } else {
-        code = inspect_tensors(c, o->path, &file);
+        code = cli_inspect_file(c, o->path, &file);
         if (!code) json_object_set_new(answer, "files", json_pack("[o]", file));
     }
     if (!code && c->json) return cli_answer(c, answer);

@@ -34,7 +34,8 @@ static int need(cli *c, const train_options *o)
                         o->model ? "--model and --init exclude each other" : "no model");
     if (o->tokenizer && o->model)
         return cli_fail(c, EXIT_USAGE, "--tokenizer goes with --init; --model brings its own");
-    if (!o->data) return cli_fail(c, EXIT_USAGE, "no data; give --data FILE.txt or a directory with train.txt");
+    if (!o->data)
+        return cli_fail(c, EXIT_USAGE, "no data; give --data FILE.txt, FILE.jsonl or a directory with train.*");
     if (!o->config.out) return cli_fail(c, EXIT_USAGE, "no place for the result; give --out DIR");
     if (o->config.freeze && o->config.train_only)
         return cli_fail(c, EXIT_USAGE, "--freeze and --train-only exclude each other; give one of them");
@@ -56,7 +57,7 @@ static int open_model(train_run *r)
     return cli_fail_status(c, status, o->model || status != LT_EINVAL);
 }
 
-static int open_data(train_run *r)
+static void limit_length(train_run *r)
 {
     cli *c = r->cli;
     train_options *o = r->o;
@@ -66,21 +67,45 @@ static int open_data(train_run *r)
     if (o->config.max_seq_length > context)
         cli_warn(c, "--max-seq-length %" PRId64 " passes the %" PRId64 " positions the model was made for",
                  o->config.max_seq_length, context);
+}
+
+static lt_status open_sets(train_run *r, lt_dataset_options *d)
+{
+    const train_options *o = r->o;
+    lt_ctx *ctx = r->cli->ctx;
     lt_tokenizer *tokenizer = lt_model_tokenizer(r->model);
-    lt_dataset_options d;
-    lt_dataset_options_init(&d);
-    d.max_seq_length = o->config.max_seq_length;
-    d.valid_fraction = o->valid_fraction;
+    d->max_seq_length = o->config.max_seq_length;
+    d->valid_fraction = o->valid_fraction;
     bool split = !o->valid_data && o->valid_fraction > 0;
-    d.split = split || (o->valid_data && cli_is_directory(o->data)) ? LT_SPLIT_TRAIN : LT_SPLIT_ALL;
-    d.append_eos = o->append_eos;
-    lt_status status = lt_dataset_open(c->ctx, o->data, tokenizer, &d, &r->train);
-    d.append_eos = false;
-    d.split = split ? LT_SPLIT_VALID : LT_SPLIT_ALL;
-    if (status == LT_OK && o->valid_data && cli_is_directory(o->valid_data)) d.split = LT_SPLIT_VALID;
+    d->split = split || (o->valid_data && cli_is_directory(o->data)) ? LT_SPLIT_TRAIN : LT_SPLIT_ALL;
+    d->append_eos = o->append_eos;
+    lt_status status = lt_dataset_open(ctx, o->data, tokenizer, d, &r->train);
+    d->append_eos = false;
+    d->split = split ? LT_SPLIT_VALID : LT_SPLIT_ALL;
+    if (status == LT_OK && o->valid_data && cli_is_directory(o->valid_data)) d->split = LT_SPLIT_VALID;
     if (status == LT_OK && (split || o->valid_data))
-        status = lt_dataset_open(c->ctx, split ? o->data : o->valid_data, tokenizer, &d, &r->valid);
-    return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, true);
+        status = lt_dataset_open(ctx, split ? o->data : o->valid_data, tokenizer, d, &r->valid);
+    return status;
+}
+
+static int open_data(train_run *r)
+{
+    cli *c = r->cli;
+    lt_dataset_options d;
+    lt_chat *chat;
+    limit_length(r);
+    if (lt_transformer_is_encoder(lt_model_config(r->model)))
+        return cli_fail(c, EXIT_USAGE, "%s is an encoder: it predicts no next token; lathe train is for decoders",
+                        lt_model_family(r->model));
+    lt_dataset_options_init(&d);
+    int code = cli_rows_options(c, &r->o->rows, r->o->data, lt_model_tokenizer(r->model), &d, &chat);
+    if (code) return code;
+    lt_status status = open_sets(r, &d);
+    lt_chat_free(chat);
+    if (status != LT_OK) return cli_fail_status(c, status, true);
+    if (strcmp(lt_dataset_form(r->train), "text")) cli_say(c, "rows        %s", lt_dataset_form(r->train));
+    if (lt_dataset_skipped(r->train)) cli_warn(c, "%" PRId64 " bad rows were left out", lt_dataset_skipped(r->train));
+    return EXIT_DONE;
 }
 
 /* What the model is worth before: in float, and rounded to the same grid without training. */

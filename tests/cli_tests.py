@@ -16,9 +16,9 @@ import sys
 import tempfile
 import time
 
-VERBS = ["demo", "train", "eval", "inspect", "doctor", "bench"]
-TO_COME = ["dump", "quantize", "prune", "factor", "cluster", "merge", "convert", "generate", "search", "run",
-           "compress", "tokenize", "rollback"]
+VERBS = ["demo", "train", "eval", "generate", "tokenize", "convert", "inspect", "doctor", "bench"]
+TO_COME = ["dump", "quantize", "prune", "factor", "cluster", "merge", "search", "run",
+           "compress", "rollback"]
 INIT = "llama:layers=1,dim=32,hidden=64,heads=2,kv_heads=1,context=128"
 EVAL_KEYS = {"perplexity", "nll", "tokens", "documents", "seconds", "tokens_per_second", "peak_rss_bytes",
              "model_bytes", "parameters", "nonzero_parameters"}
