@@ -244,6 +244,23 @@ static lt_status create_kernels(lt_ctx *ctx, lti_gemm *g)
     return LT_OK;
 }
 
+typedef struct creation {
+    lt_ctx *ctx;
+    lti_gemm *gemm;
+    lt_status status;
+} creation;
+
+/* A provider asks how many threads there are when it makes a primitive, and later uses them: inside a task the answer is
+ * one, as it is when the primitive runs. Outside, a primitive would open a team of its own in each task of a
+ * single-threaded process, and its cuts would depend on the machine's threads. */
+static void create_as_task(void *arg, int64_t task, int thread)
+{
+    (void)task;
+    (void)thread;
+    creation *c = arg;
+    c->status = create_kernels(c->ctx, c->gemm);
+}
+
 lt_status lti_gemm_create(lt_ctx *ctx, const lti_gemm_shape *shape, lti_gemm **gemm)
 {
     *gemm = NULL;
@@ -262,7 +279,11 @@ lt_status lti_gemm_create(lt_ctx *ctx, const lti_gemm_shape *shape, lti_gemm **g
     lt_status status = g->busy ? LT_OK : LT_ENOMEM;
     g->few_rows = lti_few_rows(&s);
     if (!g->few_rows) choose_tiles(g);
-    if (status == LT_OK && s.m && s.n && s.k && !g->few_rows) status = create_kernels(ctx, g);
+    if (status == LT_OK && s.m && s.n && s.k && !g->few_rows) {
+        creation c = {ctx, g, LT_OK};
+        lti_par(1, create_as_task, &c);
+        status = c.status;
+    }
     if (status != LT_OK) {
         lti_gemm_free(ctx, g);
         return status;
