@@ -1,9 +1,10 @@
-/* verb_bench.c - lathe bench: whole training steps of a Llama of random weights on random tokens.
+/* verb_bench.c - lathe bench: whole training steps of a Llama of random weights on random tokens, or with --model a
+ * model at work (bench_model.c).
  *
  * What is timed is what `lathe train` runs without clipping: one plan that holds forward, backward and the AdamW
  * updates. The same shapes, batch and median are those of other programs' step timers, so numbers can stand side by
  * side; the first step, which packs weights and touches memory for the first time, is reported apart. */
-#include "cli/cli.h"
+#include "cli/bench_model.h"
 #include "lathe/optim.h"
 #include "lathe/plan.h"
 
@@ -16,10 +17,12 @@ typedef struct bench_options {
     const char *step, *shape;
     int64_t batch, seq, steps;
     const char *type;
+    cli_bench_model model;
 } bench_options;
 
 #define AT(field) offsetof(bench_options, field)
 #define GROUP "Step"
+#define USE "A model at work"
 
 static const cli_option options[] = {
     {"step", CLI_CHOICE, AT(step), "full", GROUP, "what is trained", .choices = "full|qat",
@@ -32,6 +35,13 @@ static const cli_option options[] = {
      .high = 100000},
     {"qat_type", CLI_CHOICE, AT(type), "q4_0", GROUP, "type of the linear layers in --step qat", .choices = "q4_0|q8_0",
      .later = CLI_QUANT_LATER},
+    {"model", CLI_TEXT, AT(model.model), .group = USE, .value = "M",
+     .help = "time this model's generation, not training: Hugging Face directory, lathe checkpoint or .gguf"},
+    {"prompt_tokens", CLI_INT, AT(model.prompt_tokens), "128", USE, "tokens read before the first new one", .low = 1,
+     .high = 1 << 24},
+    {"tokens", CLI_INT, AT(model.tokens), "64", USE, "timed tokens, one by one", .low = 1, .high = 1 << 24},
+    {"batch_size", CLI_INT, AT(model.batch_size), "4", USE, "rows at once, besides one alone; 1: only that", .low = 1,
+     .high = 4096},
 };
 static const char *const later[] = {"kernels", NULL};
 
@@ -39,7 +49,7 @@ static int verb_bench(cli *cli, void *target);
 
 const cli_verb cli_verb_bench = {
     .name = "bench",
-    .summary = "whole training steps, timed on this machine",
+    .summary = "training steps, or a model's generation, timed on this machine",
     .usage = "[options]",
     .options = options,
     .n_options = sizeof options / sizeof *options,
@@ -56,7 +66,7 @@ static const struct shape {
 typedef struct bench {
     const bench_options *o;
     lt_ctx *ctx;
-    lt_llama_config config;
+    lt_transformer_config config;
     lt_quant_policy policy;
     lt_params *params;
     lt_optimizer *optimizer;
@@ -82,7 +92,7 @@ static void choose_config(bench *b)
 {
     const struct shape *s = shapes;
     while (strcmp(s->name, b->o->shape)) s++;
-    lt_llama_config_init(&b->config);
+    lt_transformer_config_init(&b->config, LT_LLAMA);
     b->config.vocab = s->vocab, b->config.dim = s->dim, b->config.hidden = s->hidden, b->config.layers = s->layers;
     b->config.heads = s->heads, b->config.kv_heads = s->kv_heads;
     b->config.rope_theta = 1e5;
@@ -97,7 +107,7 @@ static lt_status record(bench *b)
     int64_t shape[] = {o->batch, o->seq};
     int32_t vocab = (int32_t)b->config.vocab;
     lt_status status = lt_params_create(b->ctx, &b->params);
-    if (status == LT_OK) status = lt_llama_params(b->params, &b->config, (uint64_t)o->common.seed);
+    if (status == LT_OK) status = lt_transformer_params(b->params, &b->config, (uint64_t)o->common.seed);
     lt_optimizer_config adamw;
     lt_optimizer_config_init(&adamw);
     adamw.weight_decay = 0;
@@ -108,7 +118,7 @@ static lt_status record(bench *b)
     if (!strcmp(o->step, "qat")) lt_qat_attach(g, &b->policy);
     lt_t tokens = lt_index_input(g, "tokens", 2, shape, 0, vocab);    /* [B, T] */
     lt_t targets = lt_index_input(g, "targets", 2, shape, -1, vocab); /* [B, T] */
-    lt_t loss = lt_llama_loss(g, &b->config, tokens, targets, lt_nil(g));
+    lt_t loss = lt_transformer_loss(g, &b->config, &(lt_model_input){.tokens = tokens}, targets, lt_nil(g));
     status = lt_optimizer_fused(b->optimizer, g, loss);
     if (status == LT_OK) status = lt_compile(g, NULL, 1, &loss, &b->plan);
     return status;
@@ -191,9 +201,27 @@ static int report(bench *b, cli *c)
     return EXIT_DONE;
 }
 
+/* Options of the one measurement given to the other would be passed over in silence. */
+static int check_options(cli *c, const bench_options *o)
+{
+    bool given = o->model.model != NULL;
+    static const char *const of_steps[] = {"step", "shape", "batch", "seq", "steps", "qat_type", NULL};
+    static const char *const of_model[] = {"prompt_tokens", "tokens", "batch_size", NULL};
+    for (const char *const *name = given ? of_steps : of_model; *name; name++)
+        if (cli_settings_given(c->settings, *name))
+            return cli_fail(c, EXIT_USAGE,
+                            given ? "%s is about training steps; leave it out with --model" : "%s goes with --model M",
+                            *name);
+    return EXIT_DONE;
+}
+
 static int verb_bench(cli *c, void *target)
 {
-    bench b = {.o = target, .ctx = c->ctx};
+    const bench_options *o = target;
+    int checked = check_options(c, o);
+    if (checked) return checked;
+    if (o->model.model) return cli_bench_model_run(c, &o->model, o->common.seed);
+    bench b = {.o = o, .ctx = c->ctx};
     choose_config(&b);
     lt_status status = record(&b);
     if (status == LT_OK) status = make_tokens(&b);
