@@ -11,7 +11,7 @@ import sys
 HEADERS = {
     "base": "base", "params": "autograd", "graph": "autograd", "plan": "autograd", "ops": "autograd",
     "attach": "autograd", "optim": "optim", "nn": "nn", "formats": "data", "data": "data", "tokenizer": "data",
-    "gguf": "data", "chat": "data", "convert": "models", "infer": "infer", "evals": "evals",
+    "gguf": "data", "chat": "data", "convert": "models", "infer": "infer", "evals": "evals", "goldens": "evals",
     "qat": "qat", "lora": "lora", "distill": "distill", "prune": "prune", "models": "models", "train": "train",
     "recipes": "recipes",
 }

@@ -35,6 +35,7 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     lt_ctx *ctx = lt_params_ctx(lt_model_params(model));
     *result = (lt_eval_result){.rows = lt_dataset_rows(data), .documents = lt_dataset_documents(data)};
     if (result->rows == 0) return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: the data has no row");
+    LTI_TRY(lti_check_model(ctx, model, false));
     LTI_TRY(lti_quant_check(ctx, quant));
     lti_recipe r = {.ctx = ctx, .model = model, .quant = quant, .spans = lt_dataset_packed(data)};
     LTI_TRY(lti_recipe_open(&r));
@@ -44,6 +45,8 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     lt_status status = lti_recipe_evaluate(&r, data, batch, &sum, &result->tokens);
     lti_recipe_close(&r);
     LTI_TRY(status);
+    if (result->tokens == 0)
+        return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: every position of the data is masked");
     result->seconds = lti_seconds() - start;
     result->nll = sum / (double)result->tokens;
     result->perplexity = exp(result->nll);

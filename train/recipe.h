@@ -28,6 +28,9 @@ typedef struct lti_recipe {
     int64_t capacity;          /* elements of tokens */
 } lti_recipe;
 
+/* LT_EINVAL for a model that predicts no next token, and, to be trained, for one opened frozen. */
+lt_status lti_check_model(lt_ctx *ctx, const lt_model *model, bool to_train);
+
 /* Zero-initialise and fill ctx, model, quant, optimizer, fused, seed first. */
 lt_status lti_recipe_open(lti_recipe *r);
 void lti_recipe_close(lti_recipe *r); /* not the optimizer */

@@ -30,6 +30,7 @@
 #include "lathe/qat.h"     /* training on the grid that ships */
 #include "lathe/train.h"   /* the loop, evaluation, checkpoints, reports */
 #include "lathe/evals.h"   /* tasks, comparison with a reference, robustness */
+#include "lathe/goldens.h" /* texts a model must still write */
 /* clang-format on */
 
 #endif
