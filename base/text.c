@@ -1,9 +1,46 @@
 /* text.c - see text.h. Doubles its buffer; a number that is not finite becomes JSON's null where the caller asks. */
 #include "base/text.h"
 
+#include <locale.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+static locale_t plain; /* the C locale; 0 where it cannot be had, and then the thread's own stays in use */
+static pthread_once_t plain_once = PTHREAD_ONCE_INIT;
+
+static void make_plain(void)
+{
+    plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
+static int print_plain(char *text, size_t size, const char *format, va_list args) LTI_PRINTF(3, 0);
+
+static int print_plain(char *text, size_t size, const char *format, va_list args)
+{
+    pthread_once(&plain_once, make_plain);
+    locale_t before = uselocale(plain);
+    int n = vsnprintf(text, size, format, args);
+    uselocale(before);
+    return n;
+}
+
+int lti_print(char *text, size_t size, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = print_plain(text, size, format, args);
+    va_end(args);
+    return n;
+}
+
+double lti_strtod(const char *text, char **end)
+{
+    pthread_once(&plain_once, make_plain);
+    return plain ? strtod_l(text, end, plain) : strtod(text, end);
+}
 
 static bool reserve(lti_text *text, size_t more)
 {
@@ -35,12 +72,12 @@ void lti_text_format(lti_text *text, const char *format, ...)
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    int n = vsnprintf(small, sizeof small, format, args);
+    int n = print_plain(small, sizeof small, format, args);
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof small) {
         lti_text_add(text, small, (size_t)n);
     } else if (n >= 0 && reserve(text, (size_t)n)) {
-        vsnprintf(text->data + text->length, (size_t)n + 1, format, again);
+        print_plain(text->data + text->length, (size_t)n + 1, format, again);
         text->length += (size_t)n;
     }
     va_end(again);
@@ -79,4 +116,10 @@ void lti_text_free(lti_text *text)
 {
     if (text->data) lti_free(text->ctx, text->data);
     *text = (lti_text){.ctx = text->ctx};
+}
+
+bool lti_ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && memcmp(text + n - k, end, k) == 0;
 }

@@ -18,4 +18,11 @@ void lti_text_json(lti_text *text, const char *utf8); /* a JSON string with its 
 void lti_text_html(lti_text *text, const char *utf8); /* with &, <, >, " escaped */
 void lti_text_free(lti_text *text);
 
+/* What is written to files and read from them has a decimal point, also where a program that uses the library has set a
+ * locale with a comma: lti_text_format, and these instead of snprintf and strtod. */
+int lti_print(char *text, size_t size, const char *format, ...) LTI_PRINTF(3, 4);
+double lti_strtod(const char *text, char **end);
+
+bool lti_ends_with(const char *text, const char *end); /* "" ends every text */
+
 #endif

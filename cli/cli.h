@@ -80,6 +80,7 @@ char *cli_join(const char *directory, const char *name); /* to be freed; NULL wh
 /* Makes the directory (and those above it) and checks that files can be made in it: before hours of work, not after. */
 int cli_make_output(cli *cli, const char *directory);
 bool cli_is_directory(const char *path);
+bool cli_ends_with(const char *text, const char *end);
 
 /* ---- Quantization options that train and eval share (quant_options.c) ---- */
 typedef struct cli_quant {

@@ -6,12 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool cli_ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && !strcmp(text + n - k, end);
-}
-
 /* What is gathered of one file. */
 typedef struct listing {
     json_t *tensors, *types, *metadata;
@@ -64,7 +58,7 @@ static json_t *read_metadata(const char *path)
     return metadata;
 }
 
-/* The deployed type of a tensor of exported codes: "type:NAME" in the metadata. */
+/* The deployed type of a tensor of exported codes: "type:NAME" in the metadata; NULL when that names no lattice. */
 static const char *lattice_of(const json_t *metadata, const char *name)
 {
     size_t size = strlen(name) + 6;
@@ -72,8 +66,9 @@ static const char *lattice_of(const json_t *metadata, const char *name)
     if (!key) return NULL;
     snprintf(key, size, "type:%s", name);
     const char *lattice = json_string_value(json_object_get(metadata, key));
+    lt_dtype type;
     free(key);
-    return lattice;
+    return lattice && lt_dtype_parse(lattice, &type) && lt_dtype_is_lattice(type) ? lt_dtype_name(type) : NULL;
 }
 
 /* Elements of a tensor whose rows are stored as blocks of `type`. */

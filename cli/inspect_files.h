@@ -7,6 +7,5 @@
 
 /* By the file's content and name; an exit code. */
 int cli_inspect_file(cli *cli, const char *path, json_t **out);
-bool cli_ends_with(const char *text, const char *end);
 
 #endif

@@ -1,24 +1,18 @@
 /* row_options.c - rows of .jsonl as tokens: the options that every verb with --data shares. */
 #include "cli/cli.h"
 
-#include <string.h>
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && !strcmp(text + n - k, end);
-}
-
 /* Whether the data may hold conversations: a text file cannot. */
 static bool may_converse(const char *data)
 {
-    return ends_with(data, ".jsonl") || ends_with(data, ".json") || cli_is_directory(data);
+    return cli_ends_with(data, ".jsonl") || cli_ends_with(data, ".json") || cli_is_directory(data);
 }
 
 int cli_rows_options(cli *c, const cli_rows *rows, const char *data, lt_tokenizer *tokenizer,
                      lt_dataset_options *options, lt_chat **chat)
 {
     *chat = NULL;
+    if (rows->chat_template && !may_converse(data))
+        return cli_fail(c, EXIT_USAGE, "--chat-template is for conversations, and %s is text; leave it out", data);
     options->score_prompt = rows->train_on_prompt;
     options->pack = rows->pack;
     options->skip_bad_rows = rows->skip_bad_rows;

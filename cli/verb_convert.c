@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct convert_options {
     cli_common common;
@@ -39,22 +40,16 @@ const cli_verb cli_verb_convert = {
     .run = verb_convert,
 };
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && !strcmp(text + n - k, end);
-}
-
 static bool names_tensors(const char *path)
 {
-    return ends_with(path, ".safetensors") || ends_with(path, ".h5") || ends_with(path, ".hdf5");
+    return cli_ends_with(path, ".safetensors") || cli_ends_with(path, ".h5") || cli_ends_with(path, ".hdf5");
 }
 
 /* --to must agree with how the output is called: the name is what others go by. */
 static int check_format(cli *c, const convert_options *o)
 {
-    bool gguf = ends_with(o->out, ".gguf"), safetensors = ends_with(o->out, ".safetensors");
-    bool hdf5 = ends_with(o->out, ".h5") || ends_with(o->out, ".hdf5"), file = gguf || safetensors || hdf5;
+    bool gguf = cli_ends_with(o->out, ".gguf"), safetensors = cli_ends_with(o->out, ".safetensors");
+    bool hdf5 = cli_ends_with(o->out, ".h5") || cli_ends_with(o->out, ".hdf5"), file = gguf || safetensors || hdf5;
     bool agrees = !strcmp(o->to, "auto") || (!strcmp(o->to, "gguf") && gguf) || (!strcmp(o->to, "hf") && !file) ||
                   (!strcmp(o->to, "safetensors") && safetensors) || (!strcmp(o->to, "hdf5") && hdf5);
     if (agrees) return EXIT_DONE;
@@ -68,6 +63,19 @@ static int check_format(cli *c, const convert_options *o)
 static bool of_tensors(const convert_options *o)
 {
     return names_tensors(o->in) || names_tensors(o->out);
+}
+
+/* Whether the input can be opened: then what failed with LT_EIO was writing. Asked after a failure only. */
+static bool opens(const convert_options *o)
+{
+    struct stat info;
+    if (of_tensors(o)) return stat(o->in, &info) == 0 && S_ISREG(info.st_mode) && access(o->in, R_OK) == 0;
+    lt_ctx *ctx = lt_ctx_create(NULL);
+    lt_model *model = NULL;
+    bool good = ctx && lt_model_open_frozen(ctx, o->in, &model) == LT_OK;
+    lt_model_free(model);
+    lt_ctx_free(ctx);
+    return good;
 }
 
 static uint64_t written_bytes(const char *path)
@@ -94,14 +102,14 @@ static int verb_convert(cli *c, void *target)
     double start = cli_seconds();
     lt_status status = of_tensors(o) ? lt_tensors_convert(c->ctx, o->in, o->out, &report)
                                      : lt_convert(c->ctx, o->in, o->out, &how, &report);
-    if (status != LT_OK) return cli_fail_status(c, status, status != LT_EIO);
+    if (status != LT_OK) return cli_fail_status(c, status, status != LT_EINVAL && (status != LT_EIO || !opens(o)));
     uint64_t bytes = written_bytes(o->out);
     if (c->json)
         code = cli_answer(c, json_pack("{s:s, s:s, s:I, s:f, s:s}", "in", o->in, "out", o->out, "bytes",
                                        (json_int_t)bytes, "seconds", cli_seconds() - start, "report", report));
     else {
         char b[32];
-        fputs(report, stdout);
+        cli_put_clean(stdout, report, strlen(report));
         printf("%s: %s\n", o->out, cli_bytes(b, bytes));
     }
     lt_string_free(c->ctx, report);

@@ -127,7 +127,9 @@ static int inspect_directory(cli *c, const char *path, json_t *answer)
     if (!code && manifest && stat(manifest, &info) == 0) code = inspect_checkpoint(c, path, manifest, answer);
     free(manifest);
     if (!is_model && n == 0)
-        code = cli_fail(c, EXIT_INPUT, "%s: neither config.json nor a .safetensors file is in this directory", path);
+        code = cli_fail(c, EXIT_INPUT,
+                        "%s: neither config.json nor a .safetensors file is in this directory; name the file itself",
+                        path);
     for (int i = 0; i < n && !code; i++) {
         char *name = cli_join(path, names[i]);
         json_t *file = NULL;
@@ -274,7 +276,8 @@ static int verb_inspect(cli *c, void *target)
     const inspect_options *o = target;
     struct stat info;
     if (!o->path) return cli_fail(c, EXIT_USAGE, "nothing to inspect; write lathe inspect PATH");
-    if (stat(o->path, &info)) return cli_fail(c, EXIT_INPUT, "%s: cannot be opened: %s", o->path, strerror(errno));
+    if (stat(o->path, &info))
+        return cli_fail(c, EXIT_INPUT, "%s: cannot be opened: %s; check the spelling", o->path, strerror(errno));
     if (o->as) return forecast(c, o);
     json_t *answer = json_pack("{s:s}", "path", o->path), *file = NULL;
     int code;

@@ -57,16 +57,21 @@ static int open_model(train_run *r)
     return cli_fail_status(c, status, o->model || status != LT_EINVAL);
 }
 
-static void limit_length(train_run *r)
+static int limit_length(train_run *r)
 {
     cli *c = r->cli;
     train_options *o = r->o;
     int64_t context = lt_model_config(r->model)->context;
     if (o->config.max_seq_length > context && !cli_settings_given(c->settings, "max_seq_length"))
         o->config.max_seq_length = context;
+    if (o->config.max_seq_length > context && lt_transformer_learns_positions(lt_model_config(r->model)))
+        return cli_fail(c, EXIT_USAGE,
+                        "--max-seq-length %" PRId64 ": this %s has %" PRId64 " positions; give at most that",
+                        o->config.max_seq_length, lt_model_family(r->model), context);
     if (o->config.max_seq_length > context)
         cli_warn(c, "--max-seq-length %" PRId64 " passes the %" PRId64 " positions the model was made for",
                  o->config.max_seq_length, context);
+    return EXIT_DONE;
 }
 
 static lt_status open_sets(train_run *r, lt_dataset_options *d)
@@ -93,12 +98,12 @@ static int open_data(train_run *r)
     cli *c = r->cli;
     lt_dataset_options d;
     lt_chat *chat;
-    limit_length(r);
     if (lt_transformer_is_encoder(lt_model_config(r->model)))
         return cli_fail(c, EXIT_USAGE, "%s is an encoder: it predicts no next token; lathe train is for decoders",
                         lt_model_family(r->model));
     lt_dataset_options_init(&d);
-    int code = cli_rows_options(c, &r->o->rows, r->o->data, lt_model_tokenizer(r->model), &d, &chat);
+    int code = limit_length(r);
+    if (!code) code = cli_rows_options(c, &r->o->rows, r->o->data, lt_model_tokenizer(r->model), &d, &chat);
     if (code) return code;
     lt_status status = open_sets(r, &d);
     lt_chat_free(chat);

@@ -10,11 +10,11 @@
  * (hidden_dropout_prob, attention_probs_dropout_prob, classifier_dropout) is carried along and not applied: it is no
  * part of what the model computes. */
 #include "autograd/op.h"
+#include "base/text.h"
 #include "lathe/nn.h"
 #include "models/learned.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* ---- Tensors ---- */
 
@@ -132,9 +132,8 @@ static lt_t head(lt_graph *g, const lt_transformer_config *c, lt_t x)
 static bool classifies(const json_t *json)
 {
     const json_t *list = json_object_get(json, "architectures");
-    const char *name = json_string_value(json_array_get(list, 0)), *end = "ForSequenceClassification";
-    size_t n = name ? strlen(name) : 0;
-    return n >= strlen(end) && !strcmp(name + n - strlen(end), end);
+    const char *name = json_string_value(json_array_get(list, 0));
+    return name && lti_ends_with(name, "ForSequenceClassification");
 }
 
 /* As many as id2label names; without the key two, which Hugging Face leaves out when it writes. */

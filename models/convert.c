@@ -208,12 +208,6 @@ static lt_status parse_type(lti_conversion *c, const char *type)
                     c->to_gguf ? ", " : "", c->to_gguf ? lti_can_quantize_names() : "");
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && !strcmp(text + n - k, end);
-}
-
 static lt_status convert(lti_conversion *c, const char *type)
 {
     const lt_model *m = c->model;
@@ -235,7 +229,8 @@ lt_status lt_convert(lt_ctx *ctx, const char *in, const char *out, const lt_conv
         return lti_fail(ctx, LT_EINVAL, "convert: call lt_convert_options_init first");
     if (!strcmp(in, out)) return lti_fail(ctx, LT_EINVAL, "convert: '%s' is both ends; name another output", in);
     LTI_TRY(lti_model_open_files(ctx, in, &model));
-    lti_conversion c = {.ctx = ctx, .model = model, .out = out, .to_gguf = ends_with(out, ".gguf"), .report = {ctx}};
+    lti_conversion c = {
+        .ctx = ctx, .model = model, .out = out, .to_gguf = lti_ends_with(out, ".gguf"), .report = {ctx}};
     lt_status status = convert(&c, options ? options->type : NULL);
     lti_free(ctx, c.list);
     lti_free(ctx, c.buffer);

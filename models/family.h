@@ -8,6 +8,8 @@
 
 #include <jansson.h>
 
+enum { LTI_MAX_HEAD_DIM = 1024 };
+
 /* How a tensor lies in one kind of file and not in another. Inside lathe a linear layer is [out, in]. */
 typedef enum lti_layout {
     LTI_AS_IS = 0,

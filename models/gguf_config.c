@@ -122,10 +122,42 @@ static lt_status refuse_unknown(const keys *k)
     return LT_OK;
 }
 
+/* Keys that say what lathe computes anyway, or else ask for something else. */
+static lt_status check_fixed(const keys *k, const lti_family *family, const lt_transformer_config *c)
+{
+    static const char *const lengths[] = {"attention.key_length_swa", "attention.value_length_swa",
+                                          "rope.dimension_count_swa"};
+    const struct {
+        const char *key;
+        bool wanted;
+    } flags[] = {{"attention.causal", !family->encoder}, {"use_parallel_residual", false}};
+    char name[128];
+    for (int i = 0; i < LTI_COUNT(flags); i++) {
+        bool value;
+        if (lt_gguf_bool(k->gguf, full_key(k, flags[i].key, name), &value) && value != flags[i].wanted)
+            return lti_fail(k->ctx, LT_EUNSUPPORTED, "%s: key '%s' is %s, which lathe does not implement", k->path,
+                            name, value ? "true" : "false");
+    }
+    for (int i = 0; i < LTI_COUNT(lengths); i++) {
+        int64_t length = lti_head_dim(c);
+        LTI_TRY(read_count(k, lengths[i], false, &length));
+        if (length != lti_head_dim(c))
+            return lti_fail(k->ctx, LT_EUNSUPPORTED,
+                            "%s: key '%s.%s' is %" PRId64 ", but other heads have %" PRId64
+                            "; lathe implements heads of one length",
+                            k->path, k->arch, lengths[i], length, lti_head_dim(c));
+    }
+    return LT_OK;
+}
+
 static lt_status read_sizes(const keys *k, lt_transformer_config *c)
 {
     int i = lt_gguf_find(k->gguf, "token_embd.weight");
-    if (i < 0) return lti_fail(k->ctx, LT_EFORMAT, "%s: tensor 'token_embd.weight' is missing", k->path);
+    if (i < 0)
+        return lti_fail(k->ctx, LT_EFORMAT,
+                        "%s: tensor 'token_embd.weight' is missing: this is no whole language model (a vocabulary, a "
+                        "projector of images?); give the model's own file",
+                        k->path);
     const lt_gguf_tensor_info *embedding = lt_gguf_tensor(k->gguf, i);
     c->vocab = embedding->rank == 2 ? embedding->shape[0] : 0;
     LTI_TRY(read_count(k, "context_length", true, &c->context));
@@ -165,33 +197,41 @@ static void look_at_tensors(const keys *k, lt_transformer_config *c)
 
 /* ---- Rotary scaling ---- */
 
+static bool is_text(lt_gguf_string text, const char *word)
+{
+    return text.bytes == (int64_t)strlen(word) && !memcmp(text.text, word, strlen(word));
+}
+
+/* As llama.cpp reads the keys: without a type linear is meant, without a factor nothing, and YaRN's amplitude is
+ * multiplied by one more. */
 static lt_status read_scaling(const keys *k, lt_transformer_config *c)
 {
     char name[128];
-    lt_gguf_string type = {"none", 4};
-    lt_rope_scaling *s = &c->rope_scaling;
-    double old = 0;
-    LTI_TRY(read_number(k, "rope.scale_linear", &old));
-    if (old > 0 && old != 1) *s = (lt_rope_scaling){.kind = LT_ROPE_LINEAR, .factor = old};
+    lt_gguf_string type = {"linear", 6};
+    double factor = 0, times = 1;
     lt_gguf_text(k->gguf, full_key(k, "rope.scaling.type", name), &type);
-    bool linear = type.bytes == 6 && !memcmp(type.text, "linear", 6);
-    bool yarn = type.bytes == 4 && !memcmp(type.text, "yarn", 4);
-    if (!linear && !yarn && (type.bytes != 4 || memcmp(type.text, "none", 4)))
+    bool linear = is_text(type, "linear"), yarn = is_text(type, "yarn");
+    if (!linear && !yarn && !is_text(type, "none"))
         return lti_fail(k->ctx, LT_EUNSUPPORTED, "%s: '%s' is '%.*s'; lathe implements none, linear and yarn", k->path,
-                        name, (int)type.bytes, type.text);
-    if (!linear && !yarn) return LT_OK;
+                        name, (int)(type.bytes < 40 ? type.bytes : 40), type.text);
+    LTI_TRY(read_number(k, "rope.scale_linear", &factor)); /* the old name */
+    LTI_TRY(read_number(k, "rope.scaling.factor", &factor));
+    LTI_TRY(read_number(k, "rope.scaling.attn_factor", &times));
+    if (!yarn && times != 1)
+        return lti_fail(k->ctx, LT_EUNSUPPORTED,
+                        "%s: '%s.rope.scaling.attn_factor' is %g; lathe implements it for yarn", k->path, k->arch,
+                        times);
+    if ((!linear && !yarn) || factor == 0 || (linear && factor == 1)) return LT_OK;
+    lt_rope_scaling *s = &c->rope_scaling;
     *s = (lt_rope_scaling){.kind = linear ? LT_ROPE_LINEAR : LT_ROPE_YARN,
+                           .factor = factor,
                            .beta_fast = 32,
                            .beta_slow = 1,
                            .original_context = c->context};
-    LTI_TRY(read_number(k, "rope.scaling.factor", &s->factor));
     LTI_TRY(read_count(k, "rope.scaling.original_context_length", false, &s->original_context));
-    if (s->factor == 0) s->kind = LT_ROPE_PLAIN; /* as llama.cpp reads a 0 */
     LTI_TRY(read_number(k, "rope.scaling.yarn_beta_fast", &s->beta_fast));
     LTI_TRY(read_number(k, "rope.scaling.yarn_beta_slow", &s->beta_slow));
-    double times = 1; /* what yarn's own amplitude is multiplied by */
-    LTI_TRY(read_number(k, "rope.scaling.attn_factor", &times));
-    if (yarn && times != 1 && s->factor > 0) s->attention_factor = times * (0.1 * log(s->factor) + 1);
+    if (yarn && times != 1) s->attention_factor = times * (0.1 * log(s->factor) + 1);
     return LT_OK;
 }
 
@@ -226,18 +266,11 @@ static bool recognise_llama3(lt_transformer_config *c, int64_t half, const float
     return true;
 }
 
-bool lti_adopt_scaling(lt_ctx *ctx, const json_t *carried, lt_transformer_config *c)
+void lti_adopt_scaling(const lt_transformer_config *told, lt_transformer_config *c)
 {
-    lt_transformer_config told;
-    if (c->rope_scaling.kind != LT_ROPE_FACTORS || !carried) return false;
-    if (lti_config_from_json(ctx, "carried config", carried, &told) != LT_OK) { /* then the factors stand alone */
-        lt_ctx_clear(ctx);
-        return false;
-    }
-    if (told.rope_scaling.kind != LT_ROPE_LLAMA3 || !makes_factors(c, &told.rope_scaling, c->rope_scaling.factors))
-        return false;
-    c->rope_scaling = told.rope_scaling;
-    return true;
+    if (c->rope_scaling.kind == LT_ROPE_FACTORS && told->rope_scaling.kind == LT_ROPE_LLAMA3 &&
+        lti_head_dim(told) == lti_head_dim(c) && makes_factors(c, &told->rope_scaling, c->rope_scaling.factors))
+        c->rope_scaling = told->rope_scaling;
 }
 
 static lt_status read_factors(const keys *k, lt_transformer_config *c, float **factors)
@@ -250,6 +283,11 @@ static lt_status read_factors(const keys *k, lt_transformer_config *c, float **f
         return lti_fail(k->ctx, LT_EFORMAT,
                         "%s: tensor 'rope_freqs.weight' is %s of %" PRId64 " elements, not f32 of %" PRId64, k->path,
                         t->type_name, t->elements, half);
+    if (c->rope_scaling.kind != LT_ROPE_PLAIN)
+        return lti_fail(k->ctx, LT_EUNSUPPORTED,
+                        "%s: has both the tensor 'rope_freqs.weight' and keys %s.rope.scaling; lathe implements one of "
+                        "them at a time",
+                        k->path, k->arch);
     float *copy = lti_alloc_array(k->ctx, (size_t)half, sizeof *copy);
     if (!copy) return LT_ENOMEM;
     memcpy(copy, t->data, (size_t)half * sizeof *copy);
@@ -307,6 +345,7 @@ static lt_status fill(const keys *k, const lti_family *family, lt_transformer_co
     lt_transformer_config_init(c, family->id);
     if (!family->learned_positions) c->rope_theta = 1e4; /* llama.cpp's default for a file without the key */
     LTI_TRY(read_sizes(k, c));
+    LTI_TRY(check_fixed(k, family, c));
     look_at_tensors(k, c);
     c->rope_interleaved = family->gguf_interleaves;
     LTI_TRY(read_number(k, "attention.layer_norm_rms_epsilon", &c->norm_eps));
@@ -323,12 +362,24 @@ static lt_status fill(const keys *k, const lti_family *family, lt_transformer_co
     return read_factors(k, c, factors);
 }
 
+/* LoRA adapters carry the architecture of the model they were made for. */
+static lt_status refuse_adapter(lt_ctx *ctx, const lt_gguf *gguf)
+{
+    lt_gguf_string type = {"", 0};
+    lt_gguf_text(gguf, "general.type", &type);
+    if (type.bytes != 7 || memcmp(type.text, "adapter", 7)) return LT_OK;
+    return lti_fail(ctx, LT_EUNSUPPORTED,
+                    "%s: is an adapter, changes to a model without the model; give the model it was made for",
+                    lt_gguf_path(gguf));
+}
+
 lt_status lti_config_from_gguf(lt_ctx *ctx, const lt_gguf *gguf, lt_transformer_config *c, float **factors)
 {
     char arch[64];
     const lti_family *family;
     *factors = NULL;
     LTI_TRY(refuse_split(ctx, gguf));
+    LTI_TRY(refuse_adapter(ctx, gguf));
     LTI_TRY(find_arch(gguf, ctx, arch, &family));
     keys k = {ctx, gguf, lt_gguf_path(gguf), arch};
     LTI_TRY(fill(&k, family, c, factors));

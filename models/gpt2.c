@@ -105,7 +105,7 @@ static lt_status read_json(const lti_config_reader *r, lt_transformer_config *c)
     LTI_TRY(lti_config_count(r, "n_layer", true, &c->layers));
     LTI_TRY(lti_config_count(r, "n_head", true, &c->heads));
     c->kv_heads = c->heads;
-    c->hidden = 4 * c->dim;
+    if (__builtin_mul_overflow(c->dim, 4, &c->hidden)) c->hidden = INT64_MAX; /* refused with the other sizes */
     LTI_TRY(lti_config_count(r, "n_inner", false, &c->hidden));
     LTI_TRY(lti_config_count(r, "n_ctx", false, &c->context));
     LTI_TRY(lti_config_count(r, "n_positions", false, &c->context));

@@ -3,9 +3,11 @@
  * What is common to all families stands here: which family it is, helpers to read keys, the vocabulary and the type. A
  * family's own keys are read by its read_json. What lathe does not implement is refused by name: a model that computes
  * something else silently is worse than none. */
+#include "autograd/ops/rope_frequencies.h"
 #include "data/json.h"
 #include "models/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -139,13 +141,19 @@ lt_status lti_config_sizes(lt_ctx *ctx, const char *path, const lt_transformer_c
 
 lt_status lti_config_from_json(lt_ctx *ctx, const char *path, const json_t *json, lt_transformer_config *c)
 {
-    lti_config_reader r = {ctx, path, text_part(json)};
+    const lti_config_reader r = {ctx, path, text_part(json)}, root = {ctx, path, json};
     const lti_family *family;
     LTI_TRY(find_family(&r, &family));
     lt_transformer_config_init(c, family->id);
     LTI_TRY(lti_config_only_absent(&r, "quantization_config"));
-    LTI_TRY(lti_config_count(&r, "vocab_size", true, &c->vocab));
+    LTI_TRY(lti_config_only_absent(&root, "quantization_config"));
+    if (!family->encoder) LTI_TRY(lti_config_only_bool(&r, "is_causal", true));
     LTI_TRY(family->read_json(&r, c));
+    LTI_TRY(lti_config_count(&r, "vocab_size", c->vocab == 0, &c->vocab));
+    if (root.json != r.json) { /* the whole decides, not its text half */
+        c->tied = true;
+        LTI_TRY(lti_config_bool(&root, "tie_word_embeddings", &c->tied));
+    }
     return lti_config_sizes(ctx, path, c);
 }
 
@@ -166,4 +174,72 @@ json_t *lti_config_to_json(const lt_transformer_config *c, const json_t *base, c
     if (!failed) return json;
     json_decref(json);
     return NULL;
+}
+
+/* Real numbers that came through a GGUF file were rounded to f32. */
+static bool near(double a, double b)
+{
+    return fabs(a - b) <= 1e-6 * fabs(b);
+}
+
+static double scale_of(const lt_transformer_config *c)
+{
+    return c->attention_scale > 0 ? c->attention_scale : 1 / sqrt((double)lti_head_dim(c));
+}
+
+/* Whether positions are rotated by the same angles, whatever the options are called. */
+static bool same_rotation(const lt_transformer_config *a, const lt_transformer_config *b)
+{
+    double f[2][LTI_MAX_HEAD_DIM / 2], amplitude[2];
+    if (lti_family_of(a->family)->learned_positions) return true;
+    for (int i = 0; i < 2; i++) {
+        const lt_transformer_config *c = i ? b : a;
+        lt_rope_config rope;
+        lt_rope_config_init(&rope);
+        rope.theta = c->rope_theta;
+        rope.scaling = c->rope_scaling;
+        lti_rope_frequencies(&rope, lti_head_dim(c), f[i], &amplitude[i]);
+    }
+    for (int64_t i = 0; i < lti_head_dim(a) / 2; i++)
+        if (!near(f[0][i], f[1][i])) return false;
+    return near(amplitude[0], amplitude[1]);
+}
+
+/* What the two compute differently, or NULL. */
+static const char *difference(const lt_transformer_config *a, const lt_transformer_config *b)
+{
+    bool windows = a->window == b->window, learned = lti_family_of(a->family)->learned_positions;
+    if (a->window) windows &= a->window_first == b->window_first && a->window_pattern == b->window_pattern;
+    const struct {
+        const char *name;
+        bool same;
+    } rules[] = {
+        {"family", a->family == b->family},
+        {"sizes", a->vocab == b->vocab && a->dim == b->dim && a->hidden == b->hidden && a->layers == b->layers &&
+                      a->heads == b->heads && a->kv_heads == b->kv_heads && lti_head_dim(a) == lti_head_dim(b) &&
+                      a->context == b->context && a->types == b->types && a->classes == b->classes},
+        {"tied embeddings", a->tied == b->tied},
+        {"biases",
+         learned || (a->qkv_bias == b->qkv_bias && a->output_bias == b->output_bias && a->mlp_bias == b->mlp_bias)},
+        {"norms", (learned || a->qk_norm == b->qk_norm) && near(a->norm_eps, b->norm_eps)},
+        {"activation", a->activation == b->activation},
+        {"windows", windows && (!a->window || near(a->rope_theta_local, b->rope_theta_local))},
+        {"scale of attention", near(scale_of(a), scale_of(b))},
+        {"scale of embeddings", near(a->embedding_scale, b->embedding_scale)},
+    };
+    for (int i = 0; i < LTI_COUNT(rules); i++)
+        if (!rules[i].same) return rules[i].name;
+    return same_rotation(a, b) ? NULL : "rotary positions";
+}
+
+lt_status lti_config_check_written(lt_ctx *ctx, const lt_transformer_config *c, const json_t *json)
+{
+    lt_transformer_config told;
+    LTI_TRY(lti_config_from_json(ctx, "config.json, as it would be written", json, &told));
+    const char *what = difference(c, &told);
+    if (!what) return LT_OK;
+    return lti_fail(ctx, LT_EUNSUPPORTED,
+                    "config.json has no words for the %s of this %s model: a Hugging Face directory would be another "
+                    "model; use the file it came from, or convert it to another .gguf",
+                    what, lt_family_name(c->family));
 }

@@ -98,13 +98,14 @@ static int name_ends(const lt_model *m, json_t *config)
 
 lt_status lti_model_describe(const lt_model *m, const char *directory, const char *torch)
 {
-    LTI_TRY(lti_mkdirs(m->ctx, directory));
     json_t *config = lti_config_to_json(&m->config, m->json, torch);
     if (config && !m->json && name_ends(m, config)) {
         json_decref(config);
         return lti_fail(m->ctx, LT_ENOMEM, "out of memory while writing config.json");
     }
-    lt_status status = write_json(m->ctx, directory, "config.json", config);
+    lt_status status = config ? lti_config_check_written(m->ctx, &m->config, config) : LT_OK;
+    if (status == LT_OK) status = lti_mkdirs(m->ctx, directory);
+    if (status == LT_OK) status = write_json(m->ctx, directory, "config.json", config);
     json_decref(config);
     LTI_TRY(status);
     if (m->generation) LTI_TRY(write_json(m->ctx, directory, "generation_config.json", m->generation));
@@ -116,7 +117,9 @@ lt_status lt_model_save(const lt_model *m, const char *directory, const char *dt
     lt_stored stored;
     const char *torch = NULL;
     if (m->frozen)
-        return lti_fail(m->ctx, LT_EINVAL, "cannot save a model that was opened frozen; convert its file instead");
+        return lti_fail(
+            m->ctx, LT_EINVAL,
+            "cannot save a model whose tensors are a file's (opened frozen, or of codes); convert the file instead");
     if (m->config.rope_scaling.kind == LT_ROPE_FACTORS)
         return lti_fail(m->ctx, LT_EUNSUPPORTED,
                         "cannot save: its rotary factors are no scaling that config.json has a name for");

@@ -1,5 +1,6 @@
 /* model.c - lt_model: its life, new models from a line of text, and what can be asked of one. */
 #include "models/model.h"
+#include "base/text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -34,22 +35,24 @@ void lt_model_free(lt_model *model)
 /* "layers=4" into the config; keys as in lt_transformer_config. */
 static lt_status set_key(lt_ctx *ctx, lt_transformer_config *c, const char *key, const char *text)
 {
+    const bool rotary = !lt_transformer_learns_positions(c), encoder = lt_transformer_is_encoder(c);
     const struct {
         const char *key;
+        bool has; /* the family */
         int64_t *count;
         double *number;
         bool *flag;
-    } keys[] = {{"vocab", &c->vocab, NULL, NULL},       {"dim", &c->dim, NULL, NULL},
-                {"hidden", &c->hidden, NULL, NULL},     {"layers", &c->layers, NULL, NULL},
-                {"heads", &c->heads, NULL, NULL},       {"kv_heads", &c->kv_heads, NULL, NULL},
-                {"head_dim", &c->head_dim, NULL, NULL}, {"context", &c->context, NULL, NULL},
-                {"window", &c->window, NULL, NULL},     {"types", &c->types, NULL, NULL},
-                {"classes", &c->classes, NULL, NULL},   {"rope_theta", NULL, &c->rope_theta, NULL},
-                {"norm_eps", NULL, &c->norm_eps, NULL}, {"tied", NULL, NULL, &c->tied}};
+    } keys[] = {{"vocab", true, &c->vocab, NULL, NULL},        {"dim", true, &c->dim, NULL, NULL},
+                {"hidden", true, &c->hidden, NULL, NULL},      {"layers", true, &c->layers, NULL, NULL},
+                {"heads", true, &c->heads, NULL, NULL},        {"kv_heads", true, &c->kv_heads, NULL, NULL},
+                {"head_dim", true, &c->head_dim, NULL, NULL},  {"context", true, &c->context, NULL, NULL},
+                {"window", rotary, &c->window, NULL, NULL},    {"types", encoder, &c->types, NULL, NULL},
+                {"classes", encoder, &c->classes, NULL, NULL}, {"rope_theta", rotary, NULL, &c->rope_theta, NULL},
+                {"norm_eps", true, NULL, &c->norm_eps, NULL},  {"tied", !encoder, NULL, NULL, &c->tied}};
     for (int i = 0; i < LTI_COUNT(keys); i++) {
-        if (strcmp(keys[i].key, key)) continue;
+        if (!keys[i].has || strcmp(keys[i].key, key)) continue;
         char *end;
-        double value = strtod(text, &end);
+        double value = lti_strtod(text, &end);
         if (end == text || *end || !isfinite(value) || (keys[i].count && (fabs(value) > 1e15 || value != trunc(value))))
             return lti_fail(ctx, LT_EINVAL, "init: '%s' is no value for %s", text, key);
         if (keys[i].count) *keys[i].count = (int64_t)value;
@@ -59,8 +62,11 @@ static lt_status set_key(lt_ctx *ctx, lt_transformer_config *c, const char *key,
     }
     return lti_fail(ctx, LT_EINVAL,
                     "init: %s has no '%s'; it has vocab, dim, hidden, layers, heads, kv_heads, head_dim, context, "
-                    "window, types, classes, rope_theta, norm_eps, tied",
-                    lt_family_name(c->family), key);
+                    "norm_eps, %s",
+                    lt_family_name(c->family), key,
+                    encoder  ? "types, classes"
+                    : rotary ? "window, rope_theta, tied"
+                             : "tied");
 }
 
 static lt_status parse_init(lt_ctx *ctx, const char *init, lt_transformer_config *c)

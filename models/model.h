@@ -45,11 +45,13 @@ lt_status lti_config_from_json(lt_ctx *ctx, const char *path, const json_t *json
 lt_status lti_config_sizes(lt_ctx *ctx, const char *path, const lt_transformer_config *config);
 /* A new object: `base` (may be NULL) with the config's values set. NULL: memory is out. */
 json_t *lti_config_to_json(const lt_transformer_config *config, const json_t *base, const char *dtype);
+/* LT_EUNSUPPORTED when what was written means another model: GGUF can say what config.json cannot. */
+lt_status lti_config_check_written(lt_ctx *ctx, const lt_transformer_config *config, const json_t *written);
 
+/* Takes the scaling of `told` (a carried config.json) into the config when it makes the factors the config has. */
+void lti_adopt_scaling(const lt_transformer_config *told, lt_transformer_config *config);
 /* A GGUF file's keys (gguf_config.c). *factors gets the numbers of rope_freqs where no known scaling makes them (to be
  * freed with lti_free; config points at them), else NULL. */
-/* Takes the scaling of `carried` (a config.json) into the config when it makes these very factors. */
-bool lti_adopt_scaling(lt_ctx *ctx, const json_t *carried, lt_transformer_config *config);
 lt_status lti_config_from_gguf(lt_ctx *ctx, const lt_gguf *gguf, lt_transformer_config *config, float **factors);
 
 #endif

@@ -5,11 +5,13 @@
  * buffers old exporters wrote): a mismatch names the tensor. To be trained, weights are copied as lt_real in Hugging
  * Face's layout, so that a checkpoint means the same wherever its run began. Frozen, they stay in the mapped file, in
  * its types and its layout, and the config says which that is. */
+#include "base/text.h"
 #include "data/files.h"
 #include "data/json.h"
 #include "models/convert_parts.h"
 #include "models/model.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -107,77 +109,6 @@ static lt_status load_tensor(void *user, const lti_tensor *t)
     return LT_OK;
 }
 
-/* ---- Names ---- */
-
-static lt_status first_tensor(void *user, const lti_tensor *t)
-{
-    *(lti_tensor *)user = *t;
-    return LT_EINTERRUPTED; /* one is enough */
-}
-
-const char *lti_find_prefix(const lti_weights *weights, const lt_transformer_config *config)
-{
-    const lti_family *family = lti_family_of(config->family);
-    lti_tensor embedding;
-    (void)lti_transformer_each(config, first_tensor, &embedding);
-    for (int i = 0; i < LTI_COUNT(family->prefixes) && family->prefixes[i]; i++) {
-        char name[160];
-        lti_weight w;
-        lti_hf_name(&embedding, family->prefixes[i], name, sizeof name);
-        if (lti_weights_find(weights, name, &w)) return family->prefixes[i];
-    }
-    return family->prefixes[0];
-}
-
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name), k = strlen(end);
-    return n > k && strcmp(name + n - k, end) == 0;
-}
-
-bool lti_ignorable(const lt_transformer_config *c, const char *name)
-{
-    static const char *const buffers[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
-                                          ".embeddings.position_ids"};
-    for (int i = 0; i < LTI_COUNT(buffers); i++)
-        if (ends_with(name, buffers[i])) return true;
-    if (c->family == LT_BERT && (!strncmp(name, "cls.", 4) || (!c->classes && strstr(name, "pooler.")))) return true;
-    if (c->family == LT_GEMMA3 && strstr(name, "vision_tower.")) return true;
-    if (c->family == LT_GEMMA3 && strstr(name, "multi_modal_projector.")) return true;
-    return c->tied && (!strcmp(name, "lm_head.weight") || ends_with(name, ".lm_head.weight"));
-}
-
-typedef struct name_search {
-    const char *name, *prefix; /* prefix NULL: names are lathe's own */
-    bool found;
-} name_search;
-
-static lt_status compare_name(void *user, const lti_tensor *t)
-{
-    name_search *s = user;
-    char name[160];
-    snprintf(name, sizeof name, "%s", t->name);
-    if (s->prefix) lti_hf_name(t, s->prefix, name, sizeof name);
-    s->found = strcmp(name, s->name) == 0;
-    return s->found ? LT_EINTERRUPTED : LT_OK; /* ends the walk */
-}
-
-lt_status lti_check_strangers(const lti_weights *weights, const lt_transformer_config *c, const char *prefix)
-{
-    for (int i = 0; i < lti_weights_count(weights); i++) {
-        lti_weight w;
-        lti_weights_at(weights, i, &w);
-        name_search s = {w.name, prefix, false};
-        bool buffer = prefix ? lti_ignorable(c, w.name) : !strcmp(w.name, "rope_freqs.weight");
-        if (!buffer) (void)lti_transformer_each(c, compare_name, &s);
-        if (!buffer && !s.found)
-            return lti_fail(weights->ctx, LT_EFORMAT,
-                            "%s: tensor '%s' has no place in this %s model; is config.json of another?", w.file, w.name,
-                            lt_family_name(c->family));
-    }
-    return LT_OK;
-}
-
 /* ---- The parts of a directory ---- */
 
 static lt_status load_weights(lt_model *m, const char *path, names whose)
@@ -210,20 +141,63 @@ static lt_status read_generation(lt_model *m, const char *path)
     return status;
 }
 
+/* An id of config.json (a number or a list of them) that the tokenizer does not have; -1 when there is none. */
+static int64_t unknown_end(const lt_model *m, const char *key)
+{
+    const json_t *value = json_object_get(m->json, key);
+    size_t n = json_is_array(value) ? json_array_size(value) : json_is_integer(value);
+    for (size_t i = 0; i < n; i++) {
+        json_int_t id = json_integer_value(json_is_array(value) ? json_array_get(value, i) : value);
+        if (id >= lt_tokenizer_vocab_size(m->tokenizer)) return id;
+    }
+    return -1;
+}
+
+/* More rows than tokens are padding, as long as the ids that begin and end a text are among the tokens. */
 static lt_status check_vocabulary(const lt_model *m, const char *path)
 {
+    static const char *const keys[] = {"bos_token_id", "eos_token_id"};
+    const char *advice = "it is another model's: put the tokenizer files of this one there";
     int64_t ids = lt_tokenizer_vocab_size(m->tokenizer);
-    if (ids <= m->config.vocab) return LT_OK;
-    return lti_fail(m->ctx, LT_EFORMAT,
-                    "%s: the tokenizer has %lld tokens, but the model's embedding has %lld rows; it is another model's",
-                    path, (long long)ids, (long long)m->config.vocab);
+    if (ids > m->config.vocab)
+        return lti_fail(m->ctx, LT_EFORMAT,
+                        "%s: the tokenizer has %lld tokens, but the model's embedding has %lld rows; %s", path,
+                        (long long)ids, (long long)m->config.vocab, advice);
+    for (int i = 0; i < LTI_COUNT(keys); i++) {
+        int64_t end = unknown_end(m, keys[i]);
+        if (end >= 0)
+            return lti_fail(m->ctx, LT_EFORMAT,
+                            "%s: '%s' of config.json is %lld, but the tokenizer has %lld tokens; %s", path, keys[i],
+                            (long long)end, (long long)ids, advice);
+    }
+    return LT_OK;
+}
+
+/* Says which file of the directory may be meant. */
+static lt_status no_config(lt_ctx *ctx, const char *directory)
+{
+    char found[256] = "";
+    DIR *dir = opendir(directory);
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (lti_ends_with(entry->d_name, ".gguf") && (!*found || strcmp(entry->d_name, found) < 0))
+            snprintf(found, sizeof found, "%s", entry->d_name);
+    if (dir) closedir(dir);
+    if (*found)
+        return lti_fail(ctx, LT_EIO, "%s: there is no config.json in it, but %s; give that file itself", directory,
+                        found);
+    return lti_fail(ctx, LT_EIO,
+                    "%s: there is no config.json in it; a model's directory has config.json, model.safetensors and "
+                    "tokenizer.json: fetch what is missing",
+                    directory);
 }
 
 /* `weights`: the directory itself, or the state.safetensors of a checkpoint of a run in this directory. */
 static lt_status fill_from_directory(lt_model *m, const char *directory, const char *weights)
 {
     char *config = lti_path_join(m->ctx, directory, "config.json");
-    lt_status status = config ? lti_json_read(m->ctx, config, CONFIG_LIMIT, &m->json) : LT_ENOMEM;
+    lt_status status = !config                    ? LT_ENOMEM
+                       : !lti_file_exists(config) ? no_config(m->ctx, directory)
+                                                  : lti_json_read(m->ctx, config, CONFIG_LIMIT, &m->json);
     if (status == LT_OK) status = lti_config_from_json(m->ctx, config, m->json, &m->config);
     lti_free(m->ctx, config);
     LTI_TRY(status);
@@ -269,15 +243,19 @@ static void adopt_numbers(const lt_transformer_config *told, lt_transformer_conf
         if (fabs(numbers[i].told - *numbers[i].own) <= 2e-7 * fabs(numbers[i].told)) *numbers[i].own = numbers[i].told;
 }
 
+/* A carried config.json that is none, or another family's, is dropped: the keys stand alone. */
 static void adopt_carried(lt_model *m)
 {
     lt_transformer_config told;
     if (!m->json) return;
-    (void)lti_adopt_scaling(m->ctx, m->json, &m->config);
-    if (lti_config_from_json(m->ctx, "carried config", m->json, &told) == LT_OK)
+    if (lti_config_from_json(m->ctx, "carried config", m->json, &told) == LT_OK && told.family == m->config.family) {
+        lti_adopt_scaling(&told, &m->config);
         adopt_numbers(&told, &m->config);
-    else
-        lt_ctx_clear(m->ctx); /* the keys stand alone */
+        return;
+    }
+    lt_ctx_clear(m->ctx);
+    json_decref(m->json);
+    m->json = NULL;
 }
 
 static lt_status read_carried_names(lt_model *m)
@@ -326,7 +304,7 @@ static lt_status check_path(lt_ctx *ctx, const char *path)
     if (lti_is_directory(path)) return LT_OK;
     if (!lti_file_exists(path))
         return lti_fail(ctx, LT_EIO, "%s: there is no such file or directory; %s", path, wanted);
-    if (ends_with(path, ".safetensors") || ends_with(path, ".json"))
+    if (lti_ends_with(path, ".safetensors") || lti_ends_with(path, ".json"))
         return lti_fail(ctx, LT_EIO, "%s: is a file of a model, not a model; %s", path, wanted);
     return LT_OK;
 }

@@ -2,6 +2,7 @@
 #include "models/family.h"
 
 #include "autograd/op.h"
+#include "autograd/ops/rope_frequencies.h"
 #include "lathe/nn.h"
 
 #include <math.h>
@@ -99,13 +100,52 @@ static lt_status check_sizes(lt_ctx *ctx, const char *name, const lt_transformer
     return LT_OK;
 }
 
+static lt_status check_numbers(lt_ctx *ctx, const char *name, const lt_transformer_config *c)
+{
+    const struct {
+        const char *name;
+        double value;
+        bool zero; /* is allowed: a default */
+    } numbers[] = {{"norm_eps", c->norm_eps, false},
+                   {"embedding_scale", c->embedding_scale, false},
+                   {"attention_scale", c->attention_scale, true},
+                   {"rope_theta_local", c->rope_theta_local, true}};
+    for (int i = 0; i < LTI_COUNT(numbers); i++)
+        if (!isfinite(numbers[i].value) || !(numbers[i].value > 0 || (numbers[i].zero && numbers[i].value == 0)))
+            return lti_fail(ctx, LT_EINVAL, "%s: %s is %g; it must be above 0 and finite", name, numbers[i].name,
+                            numbers[i].value);
+    const int64_t most = INT32_MAX;
+    if (c->window < 0 || c->window_first < 0 || c->window_pattern < 0 || c->types < 0 || c->classes < 0 ||
+        c->window > most || c->window_first > most || c->window_pattern > most || c->types > 1024 ||
+        c->classes > 1 << 20)
+        return lti_fail(ctx, LT_EINVAL,
+                        "%s: window, its first layer and pattern must be in 0 to %lld, types in 0 to 1024, classes in "
+                        "0 to %d",
+                        name, (long long)most, 1 << 20);
+    return LT_OK;
+}
+
+static lt_status check_rotary(lt_ctx *ctx, const char *name, const lt_transformer_config *c)
+{
+    char text[LTI_ROPE_TEXT];
+    lt_rope_config rope;
+    lt_rope_config_init(&rope);
+    rope.theta = c->rope_theta;
+    rope.scaling = c->rope_scaling;
+    const char *problem = lti_rope_problem(&rope, lti_head_dim(c), text);
+    if (problem) return lti_fail(ctx, LT_EINVAL, "%s: rotary positions: %s", name, problem);
+    if (c->rope_scaling.original_context <= INT32_MAX) return LT_OK;
+    return lti_fail(ctx, LT_EINVAL, "%s: rotary positions: original_context is %lld; up to %d is possible", name,
+                    (long long)c->rope_scaling.original_context, INT32_MAX);
+}
+
 lt_status lti_transformer_check(lt_ctx *ctx, const lt_transformer_config *c)
 {
     if (c->size != sizeof *c) return lti_fail(ctx, LT_EINVAL, "transformer: call lt_transformer_config_init first");
     const lti_family *family = lti_family_of(c->family);
     const char *name = family->name;
     LTI_TRY(check_sizes(ctx, name, c));
-    if (!in_range(lti_head_dim(c), 1024) || (!family->learned_positions && lti_head_dim(c) % 2))
+    if (!in_range(lti_head_dim(c), LTI_MAX_HEAD_DIM) || (!family->learned_positions && lti_head_dim(c) % 2))
         return lti_fail(ctx, LT_EINVAL, "%s: the head dimension is %lld; rotary positions need an even one up to 1024",
                         name, (long long)lti_head_dim(c));
     if (family->learned_positions && (c->kv_heads != c->heads || lti_head_dim(c) * c->heads != c->dim))
@@ -113,14 +153,8 @@ lt_status lti_transformer_check(lt_ctx *ctx, const lt_transformer_config *c)
                         "%s: %lld heads of %lld with %lld kv_heads: heads times head_dim must be dim, and "
                         "every head has its own keys",
                         name, (long long)c->heads, (long long)lti_head_dim(c), (long long)c->kv_heads);
-    if (!(c->norm_eps > 0) || !isfinite(c->norm_eps) ||
-        (!family->learned_positions && (!(c->rope_theta > 0) || !isfinite(c->rope_theta))))
-        return lti_fail(ctx, LT_EINVAL, "%s: rope_theta and norm_eps must be above 0 and finite, not %g and %g", name,
-                        c->rope_theta, c->norm_eps);
-    if (c->window < 0 || c->window_first < 0 || c->window_pattern < 0 || c->types < 0 || c->classes < 0 ||
-        c->types > 1024 || c->classes > 1 << 20)
-        return lti_fail(ctx, LT_EINVAL, "%s: window, types and classes must not be negative", name);
-    return LT_OK;
+    LTI_TRY(check_numbers(ctx, name, c));
+    return family->learned_positions ? LT_OK : check_rotary(ctx, name, c);
 }
 
 /* ---- Tensors ---- */

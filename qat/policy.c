@@ -5,6 +5,7 @@
 #include "qat/policy.h"
 
 #include "autograd/ops/lattice_convert.h"
+#include "base/text.h"
 #include "lathe/ops.h"
 
 #include <string.h>
@@ -12,12 +13,6 @@
 void lt_quant_policy_init(lt_quant_policy *policy)
 {
     *policy = (lt_quant_policy){.size = sizeof *policy, .type = LT_F32, .embedding = LT_F32};
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 static bool is_embedding(const char *name)
@@ -46,8 +41,8 @@ lt_status lti_quant_check(lt_ctx *ctx, const lt_quant_policy *policy)
 lt_dtype lti_quant_wanted(const lt_quant_policy *policy, const lt_param *param)
 {
     const char *name = lt_param_name(param);
-    if (lt_param_role(param) != LT_WEIGHT || lt_param_rank(param) != 2 || !ends_with(name, ".weight") ||
-        ends_with(name, "_norm.weight"))
+    if (lt_param_role(param) != LT_WEIGHT || lt_param_rank(param) != 2 || !lti_ends_with(name, ".weight") ||
+        lti_ends_with(name, "_norm.weight"))
         return LT_F32;
     if (is_embedding(name)) return policy->embedding;
     return policy->targets && !lt_glob(policy->targets, name) ? LT_F32 : policy->type;

@@ -6,6 +6,7 @@
 #include "tests/golden.h"
 #include "tests/toys.h"
 
+#include <jansson.h>
 #include <math.h>
 
 static const char *const cases[] = {"llama", "llama3", "llama_linear", "llama_yarn", "mistral",
@@ -178,6 +179,146 @@ static void refusals(void)
     ts_close_place(&place);
 }
 
+/* GGUF's numbers are f32; config.json comes back as it was, 1e-6 for 1e-6. */
+static void config_there_and_back(void)
+{
+    for (int i = 0; i < LTI_COUNT(cases); i++) {
+        ts_place place = ts_open_place();
+        char hf[512], gguf[512], back[512], path[1024];
+        snprintf(hf, sizeof hf, "%s/families/%s", gd_directory(), cases[i]);
+        path_of(&place, "model.gguf", gguf);
+        path_of(&place, "back", back);
+        convert_ok(place.ctx, hf, gguf, NULL);
+        convert_ok(place.ctx, gguf, back, NULL);
+        snprintf(path, sizeof path, "%s/config.json", hf);
+        json_t *was = json_load_file(path, 0, NULL), *value;
+        snprintf(path, sizeof path, "%s/config.json", back);
+        json_t *now = json_load_file(path, 0, NULL);
+        const char *key;
+        TS_CHECK(was && now, "%s: config.json is there", cases[i]);
+        json_object_foreach(was, key, value) TS_CHECK(
+            json_is_null(value) || json_equal(value, json_object_get(now, key)), "%s: '%s' changed", cases[i], key);
+        json_decref(was);
+        json_decref(now);
+        ts_close_place(&place);
+    }
+}
+
+/* The same tensors; keys that begin with `without` are left out, general.type is `type`. */
+static void rewrite_gguf(lt_ctx *ctx, const char *in, const char *out, const char *without, const char *type)
+{
+    lt_gguf *g = NULL;
+    lt_gguf_pair pairs[96];
+    lt_gguf_entry entries[96];
+    lt_gguf_string text = {type, (int64_t)strlen(type)};
+    int n = 0, count = 0;
+    if (!TS_OK(ctx, lt_gguf_open(ctx, in, &g))) return;
+    for (int i = 0; i < lt_gguf_pairs(g) && n < 96; i++) {
+        pairs[n] = *lt_gguf_pair_at(g, i);
+        if (!strcmp(pairs[n].key, "general.type")) pairs[n].strings = &text;
+        n += strncmp(pairs[n].key, without, strlen(without)) != 0;
+    }
+    for (; count < lt_gguf_tensors(g) && count < 96; count++) {
+        const lt_gguf_tensor_info *t = lt_gguf_tensor(g, count);
+        entries[count] = (lt_gguf_entry){.name = t->name, .type = t->type, .rank = t->rank, .data = t->data};
+        memcpy(entries[count].shape, t->shape, sizeof t->shape);
+    }
+    TS_OK(ctx, lt_gguf_write(ctx, out, pairs, n, entries, count, NULL));
+    lt_gguf_close(g);
+}
+
+/* Factors that no known scaling makes have no name in config.json: the file is named, and what still can be done. */
+static void foreign_factors(void)
+{
+    ts_place place = ts_open_place();
+    char hf[512], gguf[512], bare[512], back[512], again[512];
+    snprintf(hf, sizeof hf, "%s/families/llama3", gd_directory());
+    path_of(&place, "model.gguf", gguf);
+    path_of(&place, "bare.gguf", bare);
+    path_of(&place, "again.gguf", again);
+    path_of(&place, "back", back);
+    convert_ok(place.ctx, hf, gguf, NULL);
+    rewrite_gguf(place.ctx, gguf, bare, "lathe.hf.", "model");
+    TS_CHECK(lt_convert(place.ctx, bare, back, NULL, NULL) == LT_EUNSUPPORTED &&
+                 strstr(lt_ctx_message(place.ctx), "bare.gguf") && strstr(lt_ctx_message(place.ctx), "another .gguf"),
+             "%s", lt_ctx_message(place.ctx));
+    convert_ok(place.ctx, bare, again, NULL);
+    compare_logits(place.ctx, hf, again);
+    ts_close_place(&place);
+}
+
+static void adapters(void)
+{
+    ts_place place = ts_open_place();
+    char hf[512], gguf[512], adapter[512], back[512];
+    snprintf(hf, sizeof hf, "%s/families/llama", gd_directory());
+    path_of(&place, "model.gguf", gguf);
+    path_of(&place, "adapter.gguf", adapter);
+    path_of(&place, "back", back);
+    convert_ok(place.ctx, hf, gguf, NULL);
+    rewrite_gguf(place.ctx, gguf, adapter, "lathe.hf.", "adapter");
+    TS_CHECK(lt_convert(place.ctx, adapter, back, NULL, NULL) == LT_EUNSUPPORTED &&
+                 strstr(lt_ctx_message(place.ctx), "is an adapter"),
+             "%s", lt_ctx_message(place.ctx));
+    ts_close_place(&place);
+}
+
+/* The report says what llama.cpp must be told by hand. */
+static void notes(void)
+{
+    ts_place place = ts_open_place();
+    char hf[512], gguf[512];
+    char *report = NULL;
+    snprintf(hf, sizeof hf, "%s/families/llama_yarn", gd_directory());
+    path_of(&place, "model.gguf", gguf);
+    if (TS_OK(place.ctx, lt_convert(place.ctx, hf, gguf, NULL, &report)))
+        TS_CHECK(strstr(report, "--yarn-beta-fast 4 --yarn-beta-slow 1"), "%s", report);
+    lt_string_free(place.ctx, report);
+    ts_close_place(&place);
+}
+
+/* A tokenizer that has fewer tokens than config.json's ids need is another model's. */
+static void foreign_tokenizer(void)
+{
+    ts_place place = ts_open_place();
+    char hf[512], ours[512], path[1024], out[512];
+    lt_model *m = NULL;
+    snprintf(hf, sizeof hf, "%s/families/llama", gd_directory());
+    path_of(&place, "ours", ours);
+    path_of(&place, "out.gguf", out);
+    if (TS_OK(place.ctx, lt_model_open(place.ctx, hf, &m))) TS_OK(place.ctx, lt_model_save(m, ours, "F32"));
+    lt_model_free(m);
+    snprintf(path, sizeof path, "%s/config.json", ours);
+    json_t *config = json_load_file(path, 0, NULL);
+    json_object_set_new(config, "eos_token_id", json_pack("[i, i]", 2, 9));
+    TS_CHECK(config && json_dump_file(config, path, 0) == 0, "%s is written", path);
+    json_decref(config);
+    TS_CHECK(lt_convert(place.ctx, ours, out, NULL, NULL) == LT_EFORMAT &&
+                 strstr(lt_ctx_message(place.ctx), "'eos_token_id'") && strstr(lt_ctx_message(place.ctx), "another"),
+             "%s", lt_ctx_message(place.ctx));
+    ts_close_place(&place);
+}
+
+/* Directories without what lathe reads: the message names what is there instead. */
+static void incomplete(void)
+{
+    ts_place place = ts_open_place();
+    lt_ctx *ctx = place.ctx;
+    char out[512];
+    path_of(&place, "out.gguf", out);
+    TS_CHECK(lt_convert(ctx, place.dir, out, NULL, NULL) == LT_EIO && strstr(lt_ctx_message(ctx), "no config.json"),
+             "%s", lt_ctx_message(ctx));
+    ts_put_text(&place, "some.gguf", "GGUF");
+    TS_CHECK(lt_convert(ctx, place.dir, out, NULL, NULL) == LT_EIO && strstr(lt_ctx_message(ctx), "but some.gguf"),
+             "%s", lt_ctx_message(ctx));
+    lt_tensors *t = NULL;
+    ts_put_text(&place, "pytorch_model.bin", "PK");
+    TS_CHECK(lt_tensors_open(ctx, place.dir, &t) == LT_EIO && strstr(lt_ctx_message(ctx), "pickle") &&
+                 strstr(lt_ctx_message(ctx), "save_pretrained"),
+             "%s", lt_ctx_message(ctx));
+    ts_close_place(&place);
+}
+
 static lt_status whole_conversion(lt_ctx *ctx, void *arg)
 {
     const char *const *paths = arg;
@@ -203,6 +344,12 @@ int lti_suite_convert(void)
                              {"GGUF to train", gguf_to_train},
                              {"typed", typed},
                              {"refusals", refusals},
+                             {"config there and back", config_there_and_back},
+                             {"factors of others", foreign_factors},
+                             {"adapters", adapters},
+                             {"notes", notes},
+                             {"tokenizer of another", foreign_tokenizer},
+                             {"incomplete directories", incomplete},
                              {"memory", memory}};
     return ts_suite("convert", LTI_COUNT(tests), tests);
 }

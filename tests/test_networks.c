@@ -111,7 +111,13 @@ static void wrong_llamas(void)
     c = small_llama(), c.dim = 26;
     TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "dim 26 is no multiple of heads 4");
     c = small_llama(), c.rope_theta = NAN;
-    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "rope_theta and norm_eps must be above 0");
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "rotary positions: plain: theta is nan");
+    c = small_llama(), c.norm_eps = -1;
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "norm_eps is -1; it must be above 0");
+    c = small_llama(), c.rope_scaling.kind = LT_ROPE_LINEAR;
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "linear: factor is 0; it is to be above 0");
+    c = small_llama(), c.window = (int64_t)1 << 32;
+    TS_REFUSED(t.ctx, lt_transformer_params(t.params, &c, 1), LT_EINVAL, "window, its first layer and pattern");
     TS_CHECK(lt_params_count(t.params) == 0, "nothing was added");
     c = small_llama();
     lt_t index = lt_index_input(t.g, "tokens", 2, (int64_t[]){1, 2}, 0, VOCAB);

@@ -193,6 +193,10 @@ lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **code
     LTI_TRY(lti_model_new(model->ctx, &model->config, &m));
     m->tokenizer = model->tokenizer;
     m->borrows_tokenizer = true;
+    m->frozen = true;
+    m->prefix = model->prefix;
+    m->json = json_incref(model->json); /* names of classes, ids that end a text */
+    m->generation = json_incref(model->generation);
     lt_status status = fill_coded(m, path);
     if (status == LT_OK)
         *coded = m;

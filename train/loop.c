@@ -303,6 +303,7 @@ static lt_status loop_open(lti_loop *l)
     const lt_train_config *c = l->config;
     lt_optimizer_config optimizer;
     bool quantized = c->quant.type != LT_F32 || c->quant.embedding != LT_F32;
+    LTI_TRY(lti_check_model(l->ctx, l->model, true));
     LTI_TRY(lti_config_check(l->ctx, c));
     LTI_TRY(lti_config_optimizer(l->ctx, c, &optimizer));
     LTI_TRY(lti_config_schedule(l->ctx, c, &l->schedule));

@@ -16,6 +16,18 @@ double lti_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+lt_status lti_check_model(lt_ctx *ctx, const lt_model *model, bool to_train)
+{
+    if (lt_transformer_is_encoder(lt_model_config(model)))
+        return lti_fail(ctx, LT_EINVAL, "%s is an encoder: it predicts no next token; this is for decoders",
+                        lt_model_family(model));
+    if (to_train && lt_model_frozen(model))
+        return lti_fail(ctx, LT_EINVAL,
+                        "a model opened frozen cannot be trained: its tensors stay in their file; open it with "
+                        "lt_model_open");
+    return LT_OK;
+}
+
 /* ---- Recording ---- */
 
 static lt_t record_loss(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t norm)

@@ -4,6 +4,7 @@
  * difference is refused by name. */
 #include "train/loop.h"
 
+#include "base/text.h"
 #include "data/files.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
@@ -16,28 +17,44 @@
 static void model_text(const lt_model *model, char *text, size_t size)
 {
     const lt_transformer_config *m = lt_model_config(model);
-    snprintf(text, size,
-             "%s:vocab=%lld,dim=%lld,hidden=%lld,layers=%lld,heads=%lld,kv_heads=%lld,head_dim=%lld,"
-             "rope_theta=%.17g,norm_eps=%.17g,tied=%d,interleaved=%d",
-             lt_model_family(model), (long long)m->vocab, (long long)m->dim, (long long)m->hidden, (long long)m->layers,
-             (long long)m->heads, (long long)m->kv_heads, (long long)(m->head_dim ? m->head_dim : m->dim / m->heads),
-             m->rope_theta, m->norm_eps, m->tied, m->rope_interleaved);
+    lti_print(text, size,
+              "%s:vocab=%lld,dim=%lld,hidden=%lld,layers=%lld,heads=%lld,kv_heads=%lld,head_dim=%lld,"
+              "rope_theta=%.17g,norm_eps=%.17g,tied=%d,interleaved=%d",
+              lt_model_family(model), (long long)m->vocab, (long long)m->dim, (long long)m->hidden,
+              (long long)m->layers, (long long)m->heads, (long long)m->kv_heads,
+              (long long)(m->head_dim ? m->head_dim : m->dim / m->heads), m->rope_theta, m->norm_eps, m->tied,
+              m->rope_interleaved);
+}
+
+/* The rest of it: how positions are told apart, and which keys a layer sees. */
+static void positions_text(const lt_model *model, char *text, size_t size)
+{
+    const lt_transformer_config *m = lt_model_config(model);
+    const lt_rope_scaling *s = &m->rope_scaling;
+    lti_print(text, size,
+              "scaling=%d:%.9g/%lld/%.9g/%.9g/%.9g/%.9g/%.9g,local=%.9g,window=%lld:%lld/%lld,scale=%.9g,"
+              "embeddings=%.9g,activation=%d",
+              (int)s->kind, s->factor, (long long)s->original_context, s->low_freq_factor, s->high_freq_factor,
+              s->beta_fast, s->beta_slow, s->attention_factor, m->rope_theta_local, (long long)m->window,
+              (long long)m->window_first, (long long)m->window_pattern, m->attention_scale, m->embedding_scale,
+              (int)m->activation);
 }
 
 /* What must not change between the parts of one run. A new reference. */
 static json_t *identity(const lti_loop *l)
 {
-    char model[256];
+    char model[400], positions[400];
     model_text(l->model, model, sizeof model);
+    positions_text(l->model, positions, sizeof positions);
     const lt_train_config *c = l->config;
     const lt_quant_policy *q = &c->quant;
     lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:s,s:s,s:s,s:f,s:s,"
+        "{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:s,s:s,s:s,s:f,s:s,"
         "s:s,s:b,s:b}",
         "kernels", lt_kernels_in_use(), "version", lt_version(), "data", lt_dataset_hash(l->train), "model", model,
-        "tokenizer", tokenizer ? lt_tokenizer_hash(tokenizer) : "", "seed", (json_int_t)c->seed, "steps",
-        (json_int_t)l->steps, "batch_size", (json_int_t)c->batch_size, "grad_accumulation_steps",
+        "positions", positions, "tokenizer", tokenizer ? lt_tokenizer_hash(tokenizer) : "", "seed", (json_int_t)c->seed,
+        "steps", (json_int_t)l->steps, "batch_size", (json_int_t)c->batch_size, "grad_accumulation_steps",
         (json_int_t)c->grad_accumulation_steps, "learning_rate", c->learning_rate, "lr_schedule", c->lr_schedule,
         "warmup_ratio", c->warmup_ratio, "lr_min_ratio", c->lr_min_ratio, "optimizer", c->optimizer, "weight_decay",
         c->weight_decay, "beta1", c->beta1, "beta2", c->beta2, "eps", c->eps, "momentum", c->momentum, "max_grad_norm",
@@ -93,7 +110,7 @@ static void value_text(const json_t *v, char *text, size_t size)
     if (json_is_string(v))
         snprintf(text, size, "'%s'", json_string_value(v));
     else if (json_is_real(v))
-        snprintf(text, size, "%.10g", json_real_value(v));
+        lti_print(text, size, "%.10g", json_real_value(v));
     else if (json_is_integer(v))
         snprintf(text, size, "%lld", (long long)json_integer_value(v));
     else
@@ -111,7 +128,7 @@ static lt_status check_identity(lti_loop *l, const char *path, json_t *saved)
     {
         const json_t *old = json_object_get(saved, key);
         if (json_equal(old, value)) continue;
-        char was[200], is[200];
+        char was[420], is[420];
         value_text(old, was, sizeof was);
         value_text(value, is, sizeof is);
         status =

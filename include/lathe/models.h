@@ -114,14 +114,15 @@ LT_API LT_MUST_USE lt_status lt_model_open(lt_ctx *ctx, const char *path, lt_mod
 /* The same to be used, not trained: tensors stay in the file, in its types and its layout. */
 LT_API LT_MUST_USE lt_status lt_model_open_frozen(lt_ctx *ctx, const char *path, lt_model **model);
 /* A new model from "llama:layers=4,dim=256,hidden=688,heads=8,kv_heads=4" (a family's name; keys as in
- * lt_transformer_config), weights from `seed`. `tokenizer`: a model directory, a tokenizer.json or a .gguf, or NULL for
+ * lt_transformer_config, those the family has), weights from `seed`. `tokenizer`: a model directory, a tokenizer.json or a .gguf, or NULL for
  * bytes. */
 LT_API LT_MUST_USE lt_status lt_model_create(lt_ctx *ctx, const char *init, const char *tokenizer, uint64_t seed,
                                              lt_model **model);
 LT_API void lt_model_free(lt_model *model); /* NULL is fine */
 /* Writes config.json, model.safetensors, the tokenizer's files and generation_config.json into a directory, each
  * atomically; unknown keys of the config that was read are written back. `dtype`: "F32", "F16" or "BF16". Not for
- * models that were opened frozen: convert those (lt_convert). */
+ * models that were opened frozen: convert those (lt_convert). LT_EUNSUPPORTED, and nothing is written, where a GGUF file
+ * said what config.json has no words for. */
 LT_API LT_MUST_USE lt_status lt_model_save(const lt_model *model, const char *directory, const char *dtype);
 
 /* The model's loss, hidden state and logits, recorded. */

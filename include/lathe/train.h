@@ -98,7 +98,8 @@ typedef struct lt_train_result {
 
 /* Trains the model in place. With `out`: checkpoints/, metrics.jsonl, run.json, config.yaml, report.html there; the
  * model itself is written by the caller (lt_model_save). Errors: LT_ELIMIT when the forecast passes what is available
- * (the message says what would fit), LT_ENONFINITE when the run diverged, LT_EINTERRUPTED (state saved), LT_EIO. */
+ * (the message says what would fit), LT_ENONFINITE when the run diverged, LT_EINTERRUPTED (state saved), LT_EIO, LT_EINVAL
+ * (options; an encoder; a model opened frozen), LT_EUNSUPPORTED (with `out`: config.json has no words for the model). */
 LT_API LT_MUST_USE lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
                                       const lt_train_config *config, lt_train_result *result);
 /* The forecast of that call alone. */
@@ -114,7 +115,7 @@ typedef struct lt_eval_result {
 } lt_eval_result;
 
 /* Perplexity of the model on the rows of a dataset. `quant` (may be NULL) quantizes weights on the way, as training
- * does. batch_size 0: chosen. */
+ * does. batch_size 0: chosen. LT_EINVAL for an encoder, or when no position is scored. */
 LT_API LT_MUST_USE lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_policy *quant,
                                          int64_t batch_size, lt_eval_result *result);
 
@@ -123,7 +124,8 @@ LT_API LT_MUST_USE lt_status lt_evaluate(lt_model *model, const lt_dataset *data
  * tensors and bytes by type, fallbacks; free with lt_string_free. */
 LT_API LT_MUST_USE lt_status lt_export_codes(lt_model *model, const lt_quant_policy *policy, const char *path,
                                              char **report);
-/* A model with the same config and tokenizer whose weights are the codes in the file, used in place (mapped). */
+/* A model with the same config and tokenizer whose weights are the codes in the file, used in place (mapped):
+ * for reading, as one opened frozen. Borrows the model's tokenizer: free it first. */
 LT_API LT_MUST_USE lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded);
 
 /* report.html from metrics.jsonl files: SVG curves of loss, validation loss, learning rate, gradient norm; `table` is

@@ -33,6 +33,7 @@ static void body(lt_ctx *ctx, const uint8_t *data, size_t size)
         FZ_CHECK(written != NULL, "cannot be written");
         FZ_CHECK(lti_config_from_json(ctx, "written", written, &again) == LT_OK, "%s", lt_ctx_message(ctx));
         FZ_CHECK(same(&config, &again), "it came back different");
+        FZ_CHECK(lti_config_check_written(ctx, &config, written) == LT_OK, "%s", lt_ctx_message(ctx));
         json_decref(written);
     }
     json_decref(json);
