@@ -57,6 +57,13 @@ lt_status lti_json_parse(lt_ctx *ctx, const char *path, uint64_t offset, const c
     return lti_fail(ctx, LT_EFORMAT, "%s: byte %" PRIu64 " (line %d): not JSON: %s", path, at, error.line, error.text);
 }
 
+json_t *lti_json_value(const char *bytes, size_t size, json_error_t *error)
+{
+    json_t *value = json_loadb(bytes, size, FLAGS | JSON_DECODE_ANY, error);
+    if (value || json_error_code(error) != json_error_numeric_overflow) return value;
+    return json_loadb(bytes, size, FLAGS | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, error);
+}
+
 lt_status lti_json_read(lt_ctx *ctx, const char *path, uint64_t limit, json_t **root)
 {
     char *bytes;

@@ -10,6 +10,9 @@
 
 /* Parses `size` bytes that lie at byte `offset` of the file `path`. Free with json_decref. LT_EFORMAT, LT_ENOMEM. */
 lt_status lti_json_parse(lt_ctx *ctx, const char *path, uint64_t offset, const char *bytes, size_t size, json_t **root);
+/* Parses one value of any kind, a row of a file; NULL with what is wrong in `error`. Whole numbers that 64 bits do not
+ * hold become fractions, here and above. */
+json_t *lti_json_value(const char *bytes, size_t size, json_error_t *error);
 /* Reads and parses a file whose top is an object; at most `limit` bytes. */
 lt_status lti_json_read(lt_ctx *ctx, const char *path, uint64_t limit, json_t **root);
 

@@ -96,7 +96,7 @@ static lt_status parse(reading *r, const lti_document *place, json_t **row)
     else if (good < n)
         BAD(r, "byte %" PRIu64 " of the row is not UTF-8", good + 1);
     if (*r->reason) return LT_OK;
-    *row = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
+    *row = lti_json_value(text, n, &error);
     if (!*row && json_error_code(&error) == json_error_out_of_memory)
         return lti_fail(r->ctx, LT_ENOMEM, "out of memory while parsing the JSON of %s", r->file.path);
     if (!*row)

@@ -222,7 +222,7 @@ lt_status lti_source_object(const lti_source *s, int64_t index, json_t **object,
     if (!*reason && lti_utf8_check((const unsigned char *)text, n) < n)
         snprintf(reason, LTI_REASON, "the row is not UTF-8");
     if (*reason) return LT_OK;
-    json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
+    json_t *value = lti_json_value(text, n, &error);
     if (!value && json_error_code(&error) == json_error_out_of_memory)
         return lti_fail(s->ctx, LT_ENOMEM, "out of memory while parsing the JSON of %s", s->path);
     if (!value) snprintf(reason, LTI_REASON, "not JSON at byte %d: %.100s", error.position, error.text);

@@ -4,7 +4,8 @@
 usage: goldens_chat.py --templates DIR [--out tests/golden]
 needs: transformers, jinja2; and in DIR the chat templates that models publish, each as NAME.jinja: the value of
        "chat_template" in a model's tokenizer_config.json, or of tokenizer.chat_template in its GGUF file. Of
-       chatml, smollm2, qwen2, qwen25, llama3, llama32, gemma2, gemma3, zephyr, qwen3 those that are there are rendered.
+       chatml, smollm2, qwen2, qwen25, llama3, llama31, llama32, gemma2, gemma3, zephyr, qwen3, qwen3_first those that
+       are there are rendered.
 
 Templates are programs of other people: they run here, by hand, and never come into the tree. What is kept is what they
 make of the conversations below. Llama 3.2's would write today's date; it is told the one it falls back to.
@@ -22,11 +23,13 @@ TOKENS = {
     "qwen2": ("", "<|im_end|>"),
     "qwen25": ("", "<|im_end|>"),
     "llama3": ("<|begin_of_text|>", "<|eot_id|>"),
+    "llama31": ("<|begin_of_text|>", "<|eot_id|>"),
     "llama32": ("<|begin_of_text|>", "<|eot_id|>"),
     "gemma2": ("<bos>", "<eos>"),
     "gemma3": ("<bos>", "<eos>"),
     "zephyr": ("<s>", "</s>"),
     "qwen3": ("", "<|im_end|>"),
+    "qwen3_first": ("", "<|im_end|>"),
 }
 
 CONVERSATIONS = [

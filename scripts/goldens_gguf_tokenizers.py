@@ -263,7 +263,7 @@ def write_corpus(out):
     ids = {"bos": 6, "eos": 6}
     for pre in ("gpt-2", "smollm", "llama-bpe", "qwen2"):
         seed(at("ok-" + pre), "gpt2", gpt2, kinds, pre=pre, merges=merges, ids=ids)
-    seed(at("ok-old"), "gpt2", gpt2, None, merges=merges)
+    seed(at("bad-old"), "gpt2", gpt2, None, merges=merges)
     seed(at("ok-holes"), "gpt2", gpt2[:6] + ["[PAD6]", "<|x|>", "[PAD8]"], [NORMAL] * 6 + [UNUSED, CONTROL, UNUSED],
          pre="gpt-2", merges=merges, chat="{{ messages }}")
     seed(at("ok-llama"), "llama", llama, llama_kinds, scores=scores, ids={"bos": 1, "eos": 2, "unknown": 0},

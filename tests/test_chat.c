@@ -54,10 +54,10 @@ static lt_tokenizer *tokenizer_with(ts_place *p, const char *jinja)
 static const struct {
     const char *name;
     uint64_t hash;
-} hashes[] = {{"chatml", 0xa04f41d813a07b13}, {"smollm2", 0x99ab995e9629dacd}, {"qwen2", 0xd5d943bd0bd9082f},
-              {"qwen25", 0x2469c9508f79506e}, {"llama3", 0x9799ad6e2dea0594},  {"llama32", 0xc3d57e38f5ff0756},
-              {"gemma2", 0x2c2e86beabccd2a4}, {"gemma3", 0xd927416abefac232},  {"zephyr", 0x1db34e9fc60441d8},
-              {"qwen3", 0xc9e0155c80737cf2}};
+} hashes[] = {{"chatml", 0xa04f41d813a07b13},  {"smollm2", 0x99ab995e9629dacd}, {"qwen2", 0xd5d943bd0bd9082f},
+              {"qwen25", 0x2469c9508f79506e},  {"llama3", 0x9799ad6e2dea0594},  {"llama31", 0x6ca7779b7730196a},
+              {"llama32", 0xc3d57e38f5ff0756}, {"gemma2", 0x2c2e86beabccd2a4},  {"gemma3", 0xd927416abefac232},
+              {"zephyr", 0x1db34e9fc60441d8},  {"qwen3", 0xc9e0155c80737cf2},   {"qwen3_first", 0x0283f874ff58d644}};
 
 static int read_messages(const json_t *list, lt_message *messages, int room)
 {

@@ -178,6 +178,7 @@ static void refused_files(void)
         lt_status status;
     } bad[] = {
         {"bad-pre", "tokenizer.ggml.pre 'tekken' is not implemented", LT_EUNSUPPORTED},
+        {"bad-old", "does not say how its tokenizer cuts words", LT_EUNSUPPORTED},
         {"bad-model", "tokenizer.ggml.model 't5' is not implemented", LT_EUNSUPPORTED},
         {"bad-no-merges", "tokenizer.ggml.merges is missing", LT_EFORMAT},
         {"bad-no-scores", "tokenizer.ggml.scores is missing", LT_EFORMAT},
@@ -200,6 +201,46 @@ static void refused_files(void)
     TS_OK(p.ctx, lt_gguf_write(p.ctx, ts_at(&p, "none.gguf"), NULL, 0, NULL, 0, hash));
     TS_REFUSED(p.ctx, lt_tokenizer_open(p.ctx, ts_at(&p, "none.gguf"), &tok), LT_EFORMAT,
                "there is no tokenizer in it");
+    ts_close_place(&p);
+}
+
+/* A file that does not say how words are cut, or says "default", is read where the family alone tells it. */
+static void no_pre(void)
+{
+    static const struct {
+        const char *family, *pre;
+        lt_status status;
+    } cases[] = {{"gpt2", NULL, LT_OK},
+                 {"gpt2", "default", LT_OK},
+                 {"llama", NULL, LT_EUNSUPPORTED},
+                 {"llama", "default", LT_EUNSUPPORTED},
+                 {"gpt2", "tekken", LT_EUNSUPPORTED}};
+    static const lt_gguf_string tokens[] = {{"a", 1}, {"b", 1}, {"ab", 2}}, merges[] = {{"a b", 3}},
+                                model = {"gpt2", 4};
+    ts_place p = ts_open_place();
+    for (int i = 0; i < LTI_COUNT(cases); i++) {
+        const lt_gguf_string family = {cases[i].family, (int64_t)strlen(cases[i].family)};
+        const lt_gguf_string pre = {cases[i].pre, cases[i].pre ? (int64_t)strlen(cases[i].pre) : 0};
+        const lt_gguf_pair pairs[] = {
+            {.key = "general.architecture", .type = LT_GGUF_STRING, .count = 1, .strings = &family},
+            {.key = "tokenizer.ggml.model", .type = LT_GGUF_STRING, .count = 1, .strings = &model},
+            {.key = "tokenizer.ggml.tokens",
+             .type = LT_GGUF_ARRAY,
+             .item = LT_GGUF_STRING,
+             .count = 3,
+             .strings = tokens},
+            {.key = "tokenizer.ggml.merges",
+             .type = LT_GGUF_ARRAY,
+             .item = LT_GGUF_STRING,
+             .count = 1,
+             .strings = merges},
+            {.key = "tokenizer.ggml.pre", .type = LT_GGUF_STRING, .count = 1, .strings = &pre}};
+        lt_tokenizer *tok;
+        TS_OK(p.ctx, lt_gguf_write(p.ctx, ts_at(&p, "a.gguf"), pairs, cases[i].pre ? 5 : 4, NULL, 0, NULL));
+        lt_status status = lt_tokenizer_open(p.ctx, ts_at(&p, "a.gguf"), &tok);
+        TS_CHECK(status == cases[i].status, "case %d: %s", i, lt_ctx_message(p.ctx));
+        lt_tokenizer_free(tok);
+    }
     ts_close_place(&p);
 }
 
@@ -347,6 +388,7 @@ int lti_suite_gguf_tokenizer(void)
         {"the keys that are written", keys},
         {"Metaspace keeps its scheme", metaspace},
         {"files that are refused", refused_files},
+        {"files that do not say how words are cut", no_pre},
         {"tokenizers GGUF has no form for", refused_tokenizers},
         {"every allocation fails", memory},
     };

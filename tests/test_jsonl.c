@@ -71,7 +71,8 @@ static void spellings(void)
     if (TS_OK(b.p.ctx,
               open_text(&b, "a.jsonl",
                         "\xEF\xBB\xBF\r\n{\"question\":\"a\\u00e9\",\"answer\":\"\\ud83d\\ude00\",\"kind\":\"x y\"}"
-                        "\r\n  \r\n\t{ \"answer\" : \"c\", \"question\" : \"\", \"kind\" : 7, \"more\": [1]} \r\n"
+                        "\r\n  \r\n\t{ \"answer\" : \"c\", \"question\" : \"\", \"kind\" : 7, \"more\": "
+                        "[123456789012345678901234567890]} \r\n"
                         "{\"question\":\"d\",\"answer\":\"e\",\"kind\":0.5}\n{\"question\":\"f\",\"answer\":\"g\","
                         "\"kind\":true}\n{\"question\":\"h\",\"answer\":\"i\",\"kind\":null}",
                         &set))) {

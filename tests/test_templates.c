@@ -39,7 +39,8 @@ static const struct {
     {LOOP "\n\n{#- it's a dash that takes it -#} \n" OPEN, "chatml", NULL, 0},
     {LOOP " {{ '{%}}' }}" OPEN, NULL, NULL, 0},
     {LOOP OPEN "{{ 'no end", NULL, NULL, 0},
-    {LOOP, NULL, NULL, 0}, /* how a reply begins is not said */
+    {LOOP OPEN "{", NULL, NULL, 0}, /* a brace is text, also as the last letter */
+    {LOOP, NULL, NULL, 0},          /* how a reply begins is not said */
     {LOOP OPEN "{% set last_query_index = 0 %}{{ '<think>' }}{{ '</think>' }}", "qwen3", NULL, LTI_CHAT_THINK},
     {LOOP "{% set last_query_index = 0 %}{{ '</think>' }}{{ '<|im_start|>assistant\\n<think>\\n' }}", "qwen3", NULL,
      LTI_CHAT_THINK | LTI_CHAT_OPEN_THINK},

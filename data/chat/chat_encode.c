@@ -3,8 +3,12 @@
  * Control tokens cut the text into pieces and each piece is encoded whole, as a tokenizer does with the rendered text:
  * "assistant\n" and the content behind it are one piece, so that no token that spans both is lost. Which tokens of such
  * a piece belong to the content is then found from their lengths in bytes: a token is of the part its first byte is of.
- * Lengths come from decoding, which knows what a vocabulary makes of blanks; a token is decoded behind its predecessor,
- * because many decoders drop a blank at the front. Only ids up to the last change are asked, a handful in each turn.
+ * Lengths come from decoding, which knows what a vocabulary makes of blanks; a token is decoded behind another, because
+ * many decoders drop a blank at the front, and the blank that a tokenizer put before a piece is not counted. Only ids up
+ * to the last change are asked, a handful in each turn.
+ *
+ * A piece behind a control token begins as it would in the whole text; one that nothing but our cutting parts from what
+ * stands before it goes on, and gets no blank that the text lacks.
  *
  * Encoding header and content apart would have been simpler, and gives other ids than the model was trained on. */
 #include "data/chat/chat_parts.h"
@@ -24,8 +28,9 @@ typedef struct encoding {
     lt_chat *chat;
     lt_tokenizer *tok;
     const char *text;
-    size_t piece; /* the piece begins here, and ends where the next thing does */
-    edge *edges;  /* [edge_count], of the piece */
+    size_t piece;   /* the piece begins here, and ends where the next thing does */
+    unsigned where; /* it stands: LTI_TEXT_BEGINS, LTI_TEXT_CONTINUES, or 0 behind a control token */
+    edge *edges;    /* [edge_count], of the piece */
     int edge_count;
     lt_ids *ids, *scored;
 } encoding;
@@ -47,9 +52,9 @@ static lt_status decoded_bytes(lt_tokenizer *tok, const int32_t *ids, int64_t co
 lt_status lti_id_bytes(lt_tokenizer *tok, const int32_t *ids, int64_t i, int64_t *bytes)
 {
     int64_t before;
-    if (i == 0) return decoded_bytes(tok, ids, 1, bytes);
-    LTI_TRY(decoded_bytes(tok, ids + i - 1, 1, &before));
-    LTI_TRY(decoded_bytes(tok, ids + i - 1, 2, bytes));
+    const int32_t pair[] = {ids[i > 0 ? i - 1 : 0], ids[i]}; /* the first one behind itself */
+    LTI_TRY(decoded_bytes(tok, pair, 1, &before));
+    LTI_TRY(decoded_bytes(tok, pair, 2, bytes));
     *bytes = *bytes > before ? *bytes - before : 0;
     return LT_OK;
 }
@@ -59,8 +64,8 @@ static lt_status score(encoding *e, int32_t value)
     return e->scored ? lti_ids_add(e->tok->ctx, e->scored, value) : LT_OK;
 }
 
-/* Scores the ids from `first` on, those of the piece. */
-static lt_status score_piece(encoding *e, int64_t first)
+/* Scores the ids from `first` on, those of the piece; `blank`: the first of them begins with one that is not there. */
+static lt_status score_piece(encoding *e, int64_t first, bool blank)
 {
     size_t at = e->piece;
     int edge_at = 0;
@@ -70,7 +75,7 @@ static lt_status score_piece(encoding *e, int64_t first)
         if (edge_at + 1 == e->edge_count) continue;
         int64_t bytes;
         LTI_TRY(lti_id_bytes(e->tok, e->ids->ids + first, i - first, &bytes));
-        at += (size_t)bytes;
+        at += (size_t)(i == first && blank && bytes > 0 ? bytes - 1 : bytes);
     }
     return LT_OK;
 }
@@ -78,12 +83,14 @@ static lt_status score_piece(encoding *e, int64_t first)
 /* Encodes text[piece .. end), and begins the next piece at `next`. */
 static lt_status flush(encoding *e, size_t end, size_t next)
 {
-    int64_t first = e->ids->count;
-    lt_status status = LT_OK;
-    if (end > e->piece) {
-        status = lt_tokenizer_encode(e->tok, e->text + e->piece, (int64_t)(end - e->piece), 0, e->ids);
-        if (status == LT_OK && e->scored) status = score_piece(e, first);
+    int64_t first = e->ids->count, n = (int64_t)(end - e->piece);
+    const char *text = e->text + e->piece;
+    if (n > 0) {
+        lt_status status = lti_tokenizer_encode_at(e->tok, text, n, e->where, e->ids);
+        if (status == LT_OK && e->scored)
+            status = score_piece(e, first, lti_tokenizer_puts_blank(e->tok, text, n, e->where));
         if (status != LT_OK) return tokenizer_failed(e, status);
+        e->where = LTI_TEXT_CONTINUES;
     }
     e->piece = next;
     e->edge_count = 0;
@@ -99,6 +106,7 @@ static void add_edge(encoding *e, size_t at, bool scored)
 static lt_status add_token(encoding *e, int32_t id, bool scored)
 {
     lt_status status = lti_ids_add(e->tok->ctx, e->ids, id);
+    e->where = 0;
     if (status == LT_OK) status = score(e, scored);
     return status == LT_OK ? LT_OK : tokenizer_failed(e, status);
 }
@@ -107,9 +115,9 @@ bool lti_chat_mark(const lt_chat *chat, const char *text, size_t from, size_t to
 {
     for (size_t i = from; i < to; i++) {
         char mark[MARK_LIMIT + 1], c = text[i] == '<' ? '>' : text[i] == '[' ? ']' : 0;
-        const char *close = c ? memchr(text + i, c, to - i) : NULL;
-        size_t n = close ? (size_t)(close - text) + 1 - i : 0;
-        if (n == 0 || n > MARK_LIMIT) continue;
+        const char *close = c ? memchr(text + i, c, to - i < MARK_LIMIT ? to - i : MARK_LIMIT) : NULL;
+        if (!close) continue;
+        size_t n = (size_t)(close - text) + 1 - i;
         memcpy(mark, text + i, n);
         mark[n] = 0;
         int32_t id = lt_tokenizer_find(chat->tokenizer, mark);
@@ -166,6 +174,7 @@ static lt_status encode_script(lt_chat *chat, const lti_chat_script *script, lt_
     e.edges = lti_alloc_array(chat->ctx, (size_t)script->count + 2, sizeof *e.edges); /* a span adds one to a piece */
     if (!e.edges) return LT_ENOMEM;
     lt_status status = bos ? add_token(&e, lt_tokenizer_bos(chat->tokenizer), false) : LT_OK;
+    e.where = LTI_TEXT_BEGINS; /* also behind the tokenizer's own BOS, which is no part of the text */
     if (status == LT_OK) status = encode_spans(&e, script);
     lti_free(chat->ctx, e.edges);
     return status;

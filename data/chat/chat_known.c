@@ -7,7 +7,8 @@
  * template that is nearly right trains a model on a format nobody will ever send it.
  *
  * The forms are described in the model cards: ChatML (OpenAI 2023), Llama 3 (Meta), Gemma (Google), Zephyr (Hugging
- * Face), Qwen 3 (Alibaba). */
+ * Face), Qwen 3 (Alibaba). What they write is held against Jinja's output (scripts/goldens_chat.py, tests/test_chat.c).
+ * Models come with several revisions of a template; a hash is that of one. */
 #include "data/chat/chat_parts.h"
 
 #include <string.h>
@@ -90,16 +91,20 @@ static const struct known {
     const char *system;
     bool today;
 } known[] = {
-    {0xa04f41d813a07b13, CHATML, 0, NULL, false}, /* ChatML as most fine-tunes ship it */
+    /* Of files that other projects publish as copies of the models' own. */
     {0x99ab995e9629dacd, CHATML, 0, "You are a helpful AI assistant named SmolLM, trained by Hugging Face", false},
-    {0xd5d943bd0bd9082f, CHATML, 0, "You are a helpful assistant.", false}, /* Qwen 2 */
     {0x2469c9508f79506e, CHATML, 0, "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.", false},
-    {0x9799ad6e2dea0594, LLAMA3, LTI_CHAT_BOS | LTI_CHAT_TRIM, NULL, false},
-    {0xc3d57e38f5ff0756, LLAMA3, LTI_CHAT_BOS | LTI_CHAT_TRIM | LTI_CHAT_DATE, NULL, true}, /* Llama 3.2 */
+    {0xc3d57e38f5ff0756, LLAMA3, LTI_CHAT_BOS | LTI_CHAT_TRIM | LTI_CHAT_DATE, NULL, true},  /* Llama 3.2 */
+    {0x6ca7779b7730196a, LLAMA3, LTI_CHAT_BOS | LTI_CHAT_TRIM | LTI_CHAT_DATE, NULL, false}, /* Llama 3.1 and 3.3 */
     {0x2c2e86beabccd2a4, GEMMA, LTI_CHAT_BOS | LTI_CHAT_TRIM | LTI_CHAT_NO_SYSTEM | LTI_CHAT_ALTERNATE, NULL, false},
+    {0x0283f874ff58d644, QWEN3, LTI_CHAT_THINK, NULL, false}, /* its first revision */
+    /* Of texts as they are quoted in public code; a model's file was not at hand. */
+    {0xa04f41d813a07b13, CHATML, 0, NULL, false},                           /* ChatML as most fine-tunes ship it */
+    {0xd5d943bd0bd9082f, CHATML, 0, "You are a helpful assistant.", false}, /* Qwen 2 */
+    {0x9799ad6e2dea0594, LLAMA3, LTI_CHAT_BOS | LTI_CHAT_TRIM, NULL, false},
     {0xd927416abefac232, GEMMA, LTI_CHAT_BOS | LTI_CHAT_TRIM | LTI_CHAT_FOLD | LTI_CHAT_ALTERNATE, NULL, false},
     {0x1db34e9fc60441d8, ZEPHYR, LTI_CHAT_EOS, NULL, false},
-    {0xc9e0155c80737cf2, QWEN3, LTI_CHAT_THINK, NULL, false},
+    {0xc9e0155c80737cf2, QWEN3, LTI_CHAT_THINK, NULL, false}, /* a later revision */
 };
 
 const lti_chat_form *lti_chat_form_named(const char *name)
@@ -192,7 +197,7 @@ static bool outside_fits(const char *jinja, bool newlines, int *count)
     char before = 0; /* kind of the tag before */
     for (const char *p = jinja; *p;) {
         const char *from = p, *to = strchr(p, '{');
-        while (to && !strchr("{%#", to[1])) to = strchr(to + 1, '{');
+        while (to && (!to[1] || !strchr("{%#", to[1]))) to = strchr(to + 1, '{');
         const char *next = to ? to : p + strlen(p);
         bool block = to && to[1] != '{';
         if (dash)

@@ -98,7 +98,7 @@ typedef struct lti_chat_found {
 /* The first mark in text[from .. to), of the shape "<..>" or "[..]": a control token, or one that the form needs. */
 bool lti_chat_mark(const lt_chat *chat, const char *text, size_t from, size_t to, lti_chat_found *found);
 
-/* The bytes of text that ids[i] stands for, in a text in which it does not come first unless i is 0. */
+/* The bytes that ids[i] decodes to behind another id. */
 lt_status lti_id_bytes(lt_tokenizer *tokenizer, const int32_t *ids, int64_t i, int64_t *bytes);
 
 #endif

@@ -2,10 +2,10 @@
  *
  * Two passes: the first counts lines and columns, so that the arrays are allocated once and at their size; the second
  * reads. Numbers are read in the C locale whatever the program's is: "0,5" must not become 0.5. */
+#include "base/text.h"
 #include "data/formats/arrays_file.h"
 
 #include <inttypes.h>
-#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,6 @@
 struct csv {
     lt_ctx *ctx;
     const char *path;
-    locale_t numbers;
     int64_t line; /* of the file, from 1 */
     int64_t columns;
 };
@@ -33,7 +32,7 @@ static bool next_line(const char **at, const char *end, const char **line, size_
 }
 
 /* One number in field[0 .. length), blanks around it allowed. */
-static bool number(const struct csv *csv, const char *field, size_t length, double *value)
+static bool number(const char *field, size_t length, double *value)
 {
     char text[FIELD], *stop;
     while (length && (*field == ' ' || *field == '\t')) field++, length--;
@@ -41,7 +40,7 @@ static bool number(const struct csv *csv, const char *field, size_t length, doub
     if (length == 0 || length >= sizeof text || strspn(field, "0123456789+-.eE") < length) return false;
     memcpy(text, field, length);
     text[length] = 0;
-    *value = strtod_l(text, &stop, csv->numbers);
+    *value = lti_strtod(text, &stop);
     return *stop == 0 && isfinite(*value);
 }
 
@@ -51,13 +50,13 @@ static size_t field_length(const char *field, const char *end)
     return (size_t)((comma ? comma : end) - field);
 }
 
-static bool has_number(const struct csv *csv, const char *line, size_t length)
+static bool has_number(const char *line, size_t length)
 {
     double value;
     const char *end = line + length;
     for (const char *field = line; field <= end;) {
         size_t n = field_length(field, end);
-        if (number(csv, field, n, &value)) return true;
+        if (number(field, n, &value)) return true;
         field += n + 1;
     }
     return false;
@@ -78,7 +77,7 @@ static lt_status read_line(const struct csv *csv, const char *line, size_t lengt
                             csv->path, csv->line, column, csv->columns);
         size_t n = field_length(field, end);
         double value;
-        if (!number(csv, field, n, &value)) return bad_field(csv, column, field, n, "no finite number");
+        if (!number(field, n, &value)) return bad_field(csv, column, field, n, "no finite number");
         if (column + 1 < csv->columns)
             x[column] = (lt_real)value;
         else if (value < 0 || value >= INT32_MAX || value != floor(value))
@@ -106,7 +105,7 @@ static lt_status survey(struct csv *csv, const char **text, const char *end, int
         if (csv->columns == 0) {
             csv->columns = 1;
             for (size_t i = 0; i < length; i++) csv->columns += line[i] == ',';
-            if (!has_number(csv, line, length)) {
+            if (!has_number(line, length)) {
                 *text = at;
                 csv->line = seen;
                 continue;
@@ -151,11 +150,9 @@ static lt_status parse(struct csv *csv, const char *text, const char *end, lt_ar
 
 lt_status lti_csv_parse(lt_ctx *ctx, const char *path, const char *text, uint64_t size, lt_array *x, lt_array *y)
 {
-    struct csv csv = {.ctx = ctx, .path = path, .numbers = newlocale(LC_ALL_MASK, "C", (locale_t)0)};
+    struct csv csv = {.ctx = ctx, .path = path};
     *x = *y = (lt_array){0};
-    if (!csv.numbers) return lti_fail(ctx, LT_ENOMEM, "out of memory while reading %s", path);
     lt_status status = parse(&csv, text, text + size, x, y);
-    freelocale(csv.numbers);
     if (status != LT_OK) {
         lt_array_free(ctx, x);
         lt_array_free(ctx, y);

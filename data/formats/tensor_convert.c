@@ -32,16 +32,12 @@ typedef struct passing {
     int64_t elements;
 } passing;
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && !strcmp(text + n - k, end);
-}
-
 static bool kind_of(const char *path, kind *k)
 {
-    *k = ends_with(path, ".h5") || ends_with(path, ".hdf5") ? HDF5 : ends_with(path, ".gguf") ? GGUF : SAFETENSORS;
-    return *k != SAFETENSORS || ends_with(path, ".safetensors");
+    *k = lti_ends_with(path, ".h5") || lti_ends_with(path, ".hdf5") ? HDF5
+         : lti_ends_with(path, ".gguf")                             ? GGUF
+                                                                    : SAFETENSORS;
+    return *k != SAFETENSORS || lti_ends_with(path, ".safetensors");
 }
 
 /* ---- Reading ---- */

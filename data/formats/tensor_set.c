@@ -2,6 +2,7 @@
  *
  * An index names files, and a name in a file is not to be trusted: only bare names in the index's own directory are
  * opened. Index and headers must agree exactly; a tensor one of them does not know is an error, not a default. */
+#include "base/text.h"
 #include "data/formats/stored_real.h"
 #include "data/formats/tensor_file.h"
 
@@ -165,10 +166,31 @@ static lt_status open_index(lt_tensors *t, const char *path)
 
 static lt_status open_path(lt_tensors *t, const char *path)
 {
-    static const char ending[] = ".index.json";
-    size_t length = strlen(path), tail = sizeof ending - 1;
-    if (length > tail && strcmp(path + length - tail, ending) == 0) return open_index(t, path);
-    return open_single(t, path);
+    return lti_ends_with(path, ".index.json") ? open_index(t, path) : open_single(t, path);
+}
+
+/* Weights in formats lathe does not read are named, with the way out of them. */
+static lt_status no_safetensors(lt_ctx *ctx, const char *directory)
+{
+    static const char *const others[] = {"pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5",
+                                         "flax_model.msgpack"};
+    for (int i = 0; i < LTI_COUNT(others); i++) {
+        char *path = lti_path_join(ctx, directory, others[i]);
+        if (!path) return LT_ENOMEM;
+        bool there = lti_file_exists(path);
+        lti_free(ctx, path);
+        if (!there) continue;
+        return lti_fail(ctx, LT_EIO,
+                        "%s: there is no model.safetensors in it, but %s%s; if you trust it, Python writes the other: "
+                        "from transformers import AutoModelForCausalLM as A; A.from_pretrained('%s', "
+                        "dtype='auto').save_pretrained('%s')",
+                        directory, others[i], i < 2 ? ", a pickle: lathe does not run pickles, they are programs" : "",
+                        directory, directory);
+    }
+    return lti_fail(ctx, LT_EIO,
+                    "%s: no model.safetensors, model.safetensors.index.json or adapter_model.safetensors in this "
+                    "directory; fetch the weights, or name the file itself",
+                    directory);
 }
 
 static lt_status open_directory(lt_tensors *t, const char *path)
@@ -183,10 +205,7 @@ static lt_status open_directory(lt_tensors *t, const char *path)
         lti_free(t->ctx, file);
         if (there) return status;
     }
-    return lti_fail(t->ctx, LT_EIO,
-                    "%s: no model.safetensors, model.safetensors.index.json or adapter_model.safetensors in this "
-                    "directory; name the file itself",
-                    path);
+    return no_safetensors(t->ctx, path);
 }
 
 lt_status lt_tensors_open(lt_ctx *ctx, const char *path, lt_tensors **tensors)

@@ -19,11 +19,11 @@ typedef struct lti_document {
  * `list` is to be freed with lti_free. */
 lt_status lti_documents(lt_ctx *ctx, const char *text, int64_t bytes, lti_document **list, int64_t *count);
 
-/* Keeps the documents of the split in list[0 .. *count), in their order. A single document is cut in two at a line;
- * with text NULL it cannot be cut and is refused. */
 /* Appends to a list of documents that lti_free frees. */
 lt_status lti_documents_add(lt_ctx *ctx, lti_document document, lti_document **list, int64_t *count, int64_t *room);
 
+/* Keeps the documents of the split in list[0 .. *count), in their order. A single document is cut in two at a line;
+ * with text NULL it cannot be cut and is refused. */
 lt_status lti_documents_split(lt_ctx *ctx, const char *text, lt_split split, double fraction, lti_document *list,
                               int64_t *count);
 

@@ -66,7 +66,7 @@ static lt_status parse(reader *r, const lti_document *row, json_t **object)
     else if ((good = lti_utf8_check((const unsigned char *)text, n)) < n)
         snprintf(r->reason, LTI_REASON, "byte %" PRIu64 " of the row is not UTF-8", good + 1);
     if (*r->reason) return LT_OK;
-    *object = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
+    *object = lti_json_value(text, n, &error);
     if (!*object && json_error_code(&error) == json_error_out_of_memory)
         return lti_fail(r->set->ctx, LT_ENOMEM, "out of memory while parsing the JSON of %s", r->file.path);
     if (!*object)
@@ -100,15 +100,16 @@ static lt_status settle_form(reader *r, const json_t *object)
                     r->set->form);
 }
 
-static lt_status append(reader *r, const char *text, int32_t scored)
+static lt_status append(reader *r, const char *text, unsigned where, int32_t scored)
 {
     lti_example *e = &r->example;
-    LTI_TRY(lt_tokenizer_encode(r->tok, text, (int64_t)strlen(text), 0, &e->ids));
+    LTI_TRY(lti_tokenizer_encode_at(r->tok, text, (int64_t)strlen(text), where, &e->ids));
     while (e->scored.count < e->ids.count) LTI_TRY(lti_ids_append(r->tok->ctx, &e->scored, &scored, 1));
     return LT_OK;
 }
 
-/* [BOS] prompt completion [EOS], the two encoded apart, as a prompt is when it is completed. */
+/* [BOS] prompt completion [EOS], the two encoded apart, as a prompt is when it is completed: the completion goes on
+ * with it and gets no blank of SentencePiece before it. */
 static lt_status encode_completion(reader *r, const lti_row *row)
 {
     static const int32_t no = 0, yes = 1;
@@ -118,8 +119,8 @@ static lt_status encode_completion(reader *r, const lti_row *row)
         LTI_TRY(lti_ids_append(r->tok->ctx, &e->ids, &bos, 1));
         LTI_TRY(lti_ids_append(r->tok->ctx, &e->scored, &no, 1));
     }
-    LTI_TRY(append(r, row->prompt, 0));
-    LTI_TRY(append(r, row->completion, 1));
+    LTI_TRY(append(r, row->prompt, LTI_TEXT_BEGINS, no));
+    LTI_TRY(append(r, row->completion, *row->prompt ? LTI_TEXT_CONTINUES : LTI_TEXT_BEGINS, yes));
     if (eos < 0) return LT_OK;
     LTI_TRY(lti_ids_append(r->tok->ctx, &e->ids, &eos, 1));
     return lti_ids_append(r->tok->ctx, &e->scored, &yes, 1);
@@ -139,7 +140,7 @@ static lt_status encode(reader *r, const lti_row *row)
         snprintf(r->reason, LTI_REASON, "%s", lt_ctx_message(where));
         return LT_OK;
     }
-    int64_t first = 0, most = r->o->max_seq_length;
+    int64_t first = 1, most = r->o->max_seq_length; /* the first id of a row is never predicted */
     while (first < e->ids.count && !e->scored.ids[first]) first++;
     if (first >= most)
         snprintf(r->reason, LTI_REASON, "the prompt alone fills max_seq_length %" PRId64 " with %" PRId64 " tokens",

@@ -1,6 +1,7 @@
 /* text_set.c - lt_dataset: opening files and directories; a plain text as documents.
  *
  * What a document becomes is in set_rows.c, how rows of JSON are read in json_set.c. */
+#include "base/text.h"
 #include "data/files.h"
 #include "data/sets/set_rows.h"
 #include "data/utf8.h"
@@ -67,19 +68,13 @@ static lt_status fill(lt_dataset *set, const char *name, const char *text, int64
     return lti_set_finish(set, name, o);
 }
 
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text), m = strlen(ending);
-    return n >= m && strcmp(text + n - m, ending) == 0;
-}
-
 static lt_status fill_mapped(lt_dataset *set, const char *path, const lti_map *map, lt_split split, lt_tokenizer *tok,
                              const lt_dataset_options *o)
 {
-    bool array = ends_with(path, ".json");
+    bool array = lti_ends_with(path, ".json");
     const char *text = (const char *)map->data;
     if (map->size > TEXT_LIMIT) return lti_fail(set->ctx, LT_ELIMIT, "%s is larger than 1 TiB", path);
-    if (array || ends_with(path, ".jsonl"))
+    if (array || lti_ends_with(path, ".jsonl"))
         return lti_set_fill_json(set, path, text, (int64_t)map->size, array, split, tok, o);
     return fill(set, path, text, (int64_t)map->size, split, tok, o);
 }
@@ -89,7 +84,7 @@ static lt_status fill_file(lt_dataset *set, const char *path, lt_split split, lt
 {
     static const char *const others[] = {".parquet", ".arrow", ".h5", ".gz", ".zst", ".csv"};
     for (int i = 0; i < LTI_COUNT(others); i++)
-        if (ends_with(path, others[i]))
+        if (lti_ends_with(path, others[i]))
             return lti_fail(set->ctx, LT_EUNSUPPORTED,
                             "%s: %s is not read as text; give a .txt with documents separated by lines <|endoftext|>, "
                             "a .jsonl with a row a line, or a .json that is an array of rows",

@@ -106,23 +106,33 @@ static const lti_added *match_at(const lti_matcher *matcher, const char *text, i
     return best;
 }
 
-const lti_added *lti_match(const lti_matcher *matcher, const char *text, int64_t length, int64_t from, bool specials,
-                           int64_t *begin, int64_t *end)
+/* What the token takes with it: its white space, on the left as far as nobody has taken it. False: nothing is left. */
+static bool claim(lti_search *s, const lti_added *token, int64_t at)
 {
     int n;
-    if (matcher->count == 0) return NULL;
-    for (int64_t at = from; at < length; at++) {
-        const lti_added *token = match_at(matcher, text, length, at);
-        if (!token) continue;
-        *begin = at;
-        *end = at + (int64_t)token->length;
-        if (!wanted(token, text, length, at, specials)) {
-            at = *end - 1;
-            continue;
-        }
-        while (token->left_strip && *begin > from && lti_is_white(point_before(text, *begin, &n)) && n) *begin -= n;
-        while (token->right_strip && lti_is_white(point_behind(text, length, *end, &n)) && n) *end += n;
-        return token;
+    s->gap = at;
+    s->end = s->from;
+    if (token->left_strip) {
+        while (s->gap > s->done && lti_is_white(point_before(s->text, s->gap, &n)) && n) s->gap -= n;
+        if (s->gap < s->done) s->gap = s->done;
     }
+    if (token->right_strip) {
+        if (s->end < s->white) s->end = s->white;
+        while (lti_is_white(point_behind(s->text, s->length, s->end, &n)) && n) s->end += n;
+        s->white = s->end;
+    }
+    return s->end > s->gap;
+}
+
+const lti_added *lti_search_next(lti_search *s)
+{
+    for (int64_t at = s->from; s->matcher->count && at < s->length; at++) {
+        const lti_added *token = match_at(s->matcher, s->text, s->length, at);
+        if (!token) continue;
+        s->from = at + (int64_t)token->length;
+        if (wanted(token, s->text, s->length, at, s->specials) && claim(s, token, at)) return token;
+        at = s->from - 1;
+    }
+    s->gap = s->end = s->from = s->length;
     return NULL;
 }

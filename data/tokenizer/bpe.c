@@ -153,8 +153,8 @@ static lt_status split(const lti_vocab *vocab, lti_bpe *bpe, const unsigned char
         int n = bpe->byte_level ? 1 : lti_utf8_length(piece + at, (uint64_t)(length - at));
         bool valid = n > 0;
         if (!valid) n = 1;
-        int32_t id = valid ? lti_vocab_find(vocab, (const char *)piece + at, (size_t)n) : -1;
-        if (id >= 0 && !vocab->tokens[id].special) {
+        int32_t id = valid ? lti_vocab_text(vocab, (const char *)piece + at, (size_t)n) : -1;
+        if (id >= 0) {
             add_symbol(bpe, count, id);
         } else if (covers(bpe, piece + at, n)) {
             for (int i = 0; i < n; i++) add_symbol(bpe, count, bpe->byte_tokens[piece[at + i]]);
@@ -207,12 +207,13 @@ static void keep(struct lti_known *place, const char *piece, int64_t length, con
 static lt_status encode_new(const lti_vocab *vocab, lti_bpe *bpe, const char *piece, int64_t length, lt_ids *ids)
 {
     if (bpe->ignore_merges) {
-        int32_t id = lti_vocab_find(vocab, piece, (size_t)length);
-        if (id >= 0 && !vocab->tokens[id].special) return lti_ids_add(vocab->ctx, ids, id);
+        int32_t id = lti_vocab_text(vocab, piece, (size_t)length);
+        if (id >= 0) return lti_ids_add(vocab->ctx, ids, id);
     }
     LTI_TRY(make_room(vocab->ctx, bpe, length));
     int32_t count = 0;
     LTI_TRY(split(vocab, bpe, (const unsigned char *)piece, length, &count));
+    if (count == 0) return LT_OK;
     bpe->symbols[count - 1].next = -1;
     merge_all(bpe, count);
     for (int32_t i = 0; i >= 0; i = bpe->symbols[i].next) LTI_TRY(lti_ids_add(vocab->ctx, ids, bpe->symbols[i].id));
@@ -232,20 +233,18 @@ static lt_status encode_part(const lti_vocab *vocab, lti_bpe *bpe, const char *p
 }
 
 /* ---- Words in a text without breaks ---- */
-#define BLANK "\xE2\x96\x81"
 
-/* The first BLANK behind something else in text[from .. length), or length. */
+/* The first LTI_LOW_LINE behind something else in text[from .. length), or length. */
 static int64_t next_word(const char *text, int64_t length, int64_t from)
 {
-    while (length - from >= 3 && memcmp(text + from, BLANK, 3) == 0) from += 3;
-    const char *hit = from < length ? memmem(text + from, (size_t)(length - from), BLANK, 3) : NULL;
+    while (length - from >= 3 && memcmp(text + from, LTI_LOW_LINE, 3) == 0) from += 3;
+    const char *hit = from < length ? memmem(text + from, (size_t)(length - from), LTI_LOW_LINE, 3) : NULL;
     return hit ? hit - text : length;
 }
 
 void lti_bpe_settle(const lti_vocab *vocab, lti_bpe *bpe)
 {
-    int32_t blank = lti_vocab_find(vocab, BLANK, 3);
-    bpe->words = !bpe->byte_level && !bpe->ignore_merges && blank >= 0 && !vocab->tokens[blank].special;
+    bpe->words = !bpe->byte_level && !bpe->ignore_merges && lti_vocab_text(vocab, LTI_LOW_LINE, 3) >= 0;
     for (uint32_t i = 0; i < bpe->slot_count && bpe->words; i++) {
         if (bpe->merges[i].pair == UINT64_MAX) continue;
         const lti_token *token = &vocab->tokens[bpe->merges[i].id];

@@ -277,11 +277,7 @@ static lt_status merge_places(lti_learner *t, int32_t number, int32_t id)
 void lti_learner_spell(const lti_learner *t, int32_t id, lti_text *out)
 {
     const lti_string *e = &t->tokens.list[id];
-    for (size_t i = 0; i < e->length; i++) {
-        uint32_t point = lti_point_of_byte((unsigned char)t->tokens.text.data[e->offset + i]);
-        char two[2] = {(char)(0xC0 | point >> 6), (char)(0x80 | (point & 63))}, one = (char)point;
-        lti_text_add(out, point < 128 ? &one : two, point < 128 ? 1 : 2);
-    }
+    for (size_t i = 0; i < e->length; i++) lti_spell_byte(out, (unsigned char)t->tokens.text.data[e->offset + i]);
 }
 
 /* Names the merge's result and writes the merge down. */

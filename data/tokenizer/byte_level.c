@@ -27,6 +27,13 @@ int lti_byte_of_point(uint32_t point)
         if (!printable(byte) && left-- == 0) return byte;
 }
 
+void lti_spell_byte(lti_text *out, unsigned char byte)
+{
+    uint32_t point = lti_point_of_byte(byte);
+    const char two[] = {(char)(0xC0 | point >> 6), (char)(0x80 | (point & 63))}, one = (char)point;
+    lti_text_add(out, point < 128 ? &one : two, point < 128 ? 1 : 2);
+}
+
 void lti_bytes_json(lti_text *json, lti_text *config)
 {
     lti_text_format(json, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n"
@@ -55,15 +62,10 @@ void lti_bytes_json(lti_text *json, lti_text *config)
                           "\"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": false, "
                           "\"byte_fallback\": false, \"ignore_merges\": false,\n    \"vocab\": {");
     for (int b = 0; b < 256; b++) {
-        uint32_t point = lti_point_of_byte(b);
-        char spelled[3] = {(char)point, 0, 0};
-        if (point >= 128) {
-            spelled[0] = (char)(0xC0 | point >> 6);
-            spelled[1] = (char)(0x80 | (point & 63));
-        }
-        lti_text_format(json, "%s", b ? ", " : "");
-        lti_text_json(json, spelled);
-        lti_text_format(json, ": %d", b);
+        bool escaped = b == '"' || b == '\\';
+        lti_text_format(json, b ? ", \"%s" : "\"%s", escaped ? "\\" : "");
+        lti_spell_byte(json, (unsigned char)b);
+        lti_text_format(json, "\": %d", b);
     }
     lti_text_format(json, "},\n    \"merges\": []}\n}\n");
     lti_text_format(config,

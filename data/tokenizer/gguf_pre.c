@@ -1,8 +1,10 @@
 /* gguf_pre.c - tokenizer.ggml.pre: one word for how a byte-level tokenizer treats text before it merges.
  *
- * llama.cpp has a regular expression for each name; here are the names whose expression is one that lathe has. The
+ * llama.cpp has a regular expression for each name; here are the names whose expression is one that lathe has; not its
+ * "default", which no model was trained with. The
  * normalizer is not in the file at all: where the family's tokenizer.json has NFC, it is applied, as that file does
  * (llama.cpp does not: ids differ for text that is not composed). */
+#include "data/tokenizer/regex.h"
 #include "data/tokenizer/tokenizer_making.h"
 
 #include <string.h>
@@ -10,7 +12,6 @@
 static const lti_pre names[] = {
     {"gpt-2", LTI_CUT_GPT2},
     {"phi-2", LTI_CUT_GPT2},
-    {"default", LTI_CUT_GPT2},
     {"jina-es", LTI_CUT_GPT2},
     {"jina-de", LTI_CUT_GPT2},
     {"jina-v2-es", LTI_CUT_GPT2},
@@ -54,12 +55,7 @@ static const lti_pre names[] = {
     {"grok-2", LTI_CUT_QWEN2},
 };
 
-static const char llama3_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
-                                     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-static const char qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
-                                    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 static const char gpt2_pattern[] = "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-static const char gpt2_spelled[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 const lti_pre *lti_pre_find(const char *name, size_t length)
 {
@@ -83,8 +79,8 @@ json_t *lti_pre_tokenizer_json(lti_cut cut)
         return json_pack("{s:s, s:[{s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Digits",
                          "individual_digits", 1, lti_byte_level_json(true));
     return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Split",
-                     "pattern", "Regex", cut == LTI_CUT_LLAMA3 ? llama3_pattern : qwen2_pattern, "behavior", "Isolated",
-                     "invert", 0, lti_byte_level_json(false));
+                     "pattern", "Regex", cut == LTI_CUT_LLAMA3 ? LTI_PATTERN_LLAMA3 : LTI_PATTERN_QWEN2, "behavior",
+                     "Isolated", "invert", 0, lti_byte_level_json(false));
 }
 
 /* ---- Recognising ---- */
@@ -142,9 +138,9 @@ static bool cut_of(json_t *const *nodes, int count, bool merges, lti_cut *cut)
     }
     const char *text = lti_pattern(first, "Regex");
     if (strcmp(type_of(first), "Split") != 0 || pattern || !text || !isolates(first)) return false;
-    if (strcmp(text, llama3_pattern) == 0) return *cut = LTI_CUT_LLAMA3, true;
-    if (strcmp(text, qwen2_pattern) == 0) return *cut = LTI_CUT_QWEN2, true;
-    return strcmp(text, gpt2_pattern) == 0 || strcmp(text, gpt2_spelled) == 0;
+    if (strcmp(text, LTI_PATTERN_LLAMA3) == 0) return *cut = LTI_CUT_LLAMA3, true;
+    if (strcmp(text, LTI_PATTERN_QWEN2) == 0) return *cut = LTI_CUT_QWEN2, true;
+    return strcmp(text, gpt2_pattern) == 0 || strcmp(text, LTI_PATTERN_GPT2) == 0;
 }
 
 lt_status lti_pre_recognise(lt_ctx *ctx, json_t *root, const lti_pre **pre)

@@ -8,9 +8,10 @@
  * merges follow from the scores) and "bert" (WordPiece, whose word beginnings GGUF marks with U+2581 where BERT's own
  * vocabulary marks the continuations with ##).
  *
- * What the file leaves open is taken as llama.cpp takes it, but for two things. Text never yields a control token
+ * What the file leaves open is taken as llama.cpp takes it, but for three things. Text never yields a control token
  * unless asked, so no merge ends in one. And Gemma's runs of blanks, which GGUF stores with real blanks and scores out
- * of order, are ordinary tokens whose merges rank by id, as in Gemma's own tokenizer.json. */
+ * of order, are ordinary tokens whose merges rank by id, as in Gemma's own tokenizer.json. How a byte-level tokenizer
+ * cuts words is not guessed. */
 #include "data/tokenizer/gguf_tokenizer.h"
 #include "data/tokenizer/tokenizer_making.h"
 #include "data/utf8.h"
@@ -18,8 +19,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#define LOW_LINE "\xe2\x96\x81" /* U+2581 */
 
 typedef enum { GPT2, LLAMA, BERT } model_kind;
 
@@ -65,31 +64,48 @@ static int32_t default_unknown(const source *s)
     return !s->types || (lt_gguf_item_int(s->types, 0, &type) && type == LTI_TYPE_UNKNOWN) ? 0 : -1;
 }
 
+static bool equals(const lt_gguf_string *a, const char *text)
+{
+    return (size_t)a->bytes == strlen(text) && memcmp(a->text, text, strlen(text)) == 0;
+}
+
+/* Files of before May 2024 do not say how words are cut, and "default" does not either: llama.cpp then cuts by a pattern
+ * of its own, which is no model's. For the family GPT-2 it is known all the same. */
+static lt_status read_pre(source *s, const lt_gguf_string *family)
+{
+    lt_gguf_string pre;
+    bool said = lt_gguf_text(s->gguf, "tokenizer.ggml.pre", &pre) && !equals(&pre, "default");
+    if (!said && equals(family, "gpt2")) said = true, pre = (lt_gguf_string){"gpt-2", 5};
+    s->pre = said ? lti_pre_find(pre.text, (size_t)pre.bytes) : NULL;
+    if (s->pre) return LT_OK;
+    if (said)
+        return lti_fail(s->ctx, LT_EUNSUPPORTED,
+                        "%s: tokenizer.ggml.pre '%.*s' is not implemented: its words would be cut wrongly", s->path,
+                        pre.bytes > 60 ? 60 : (int)pre.bytes, pre.text);
+    return lti_fail(s->ctx, LT_EUNSUPPORTED,
+                    "%s: the file does not say how its tokenizer cuts words (tokenizer.ggml.pre): convert the model "
+                    "again with a newer llama.cpp, or give its tokenizer.json with --tokenizer",
+                    s->path);
+}
+
 static lt_status read_kind(source *s)
 {
-    lt_gguf_string model, pre, family;
+    lt_gguf_string model, family = {"", 0};
     static const char *const kinds[] = {"gpt2", "llama", "bert"};
     if (!lt_gguf_text(s->gguf, "tokenizer.ggml.model", &model))
         return lti_fail(s->ctx, LT_EFORMAT,
                         "%s: there is no tokenizer in it (no key tokenizer.ggml.model); give one with --tokenizer",
                         s->path);
     int kind = 0;
-    while (kind < 3 &&
-           (strlen(kinds[kind]) != (size_t)model.bytes || memcmp(kinds[kind], model.text, strlen(kinds[kind]))))
-        kind++;
+    while (kind < 3 && !equals(&model, kinds[kind])) kind++;
     if (kind == 3)
         return lti_fail(s->ctx, LT_EUNSUPPORTED,
                         "%s: tokenizer.ggml.model '%.*s' is not implemented; gpt2, llama and bert are", s->path,
                         model.bytes > 60 ? 60 : (int)model.bytes, model.text);
     s->kind = (model_kind)kind;
-    s->gemma = lt_gguf_text(s->gguf, "general.architecture", &family) && family.bytes >= 5 &&
-               memcmp(family.text, "gemma", 5) == 0;
-    if (!lt_gguf_text(s->gguf, "tokenizer.ggml.pre", &pre)) pre = (lt_gguf_string){"default", 7};
-    s->pre = lti_pre_find(pre.text, (size_t)pre.bytes);
-    if (s->kind != GPT2 || s->pre) return LT_OK;
-    return lti_fail(s->ctx, LT_EUNSUPPORTED,
-                    "%s: tokenizer.ggml.pre '%.*s' is not implemented: its words would be cut wrongly", s->path,
-                    pre.bytes > 60 ? 60 : (int)pre.bytes, pre.text);
+    lt_gguf_text(s->gguf, "general.architecture", &family);
+    s->gemma = family.bytes >= 5 && memcmp(family.text, "gemma", 5) == 0;
+    return s->kind == GPT2 ? read_pre(s, &family) : LT_OK;
 }
 
 static lt_status read_keys(source *s)
@@ -165,9 +181,9 @@ static bool all_blanks(const char *text, size_t n)
 static void spell(source *s, int32_t id, const char *text, size_t n)
 {
     if (s->kind == LLAMA && s->gemma && n > 1 && all_blanks(text, n)) {
-        for (size_t i = 0; i < n; i++) lti_text_add(&s->arena, LOW_LINE, 3);
+        for (size_t i = 0; i < n; i++) lti_text_add(&s->arena, LTI_LOW_LINE, 3);
         s->type[id] = LTI_TYPE_NORMAL;
-    } else if (s->kind == BERT && n > 3 && memcmp(text, LOW_LINE, 3) == 0) {
+    } else if (s->kind == BERT && n > 3 && memcmp(text, LTI_LOW_LINE, 3) == 0) {
         lti_text_add(&s->arena, text + 3, n - 3);
     } else {
         if (s->kind == BERT && !framed(text, n, "[", "]") && s->type[id] != LTI_TYPE_CONTROL &&
@@ -331,10 +347,10 @@ static json_t *post_processor(const source *s)
 static json_t *llama_normalizer(bool prefix)
 {
     json_t *replace =
-        json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content", LOW_LINE);
+        json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content", LTI_LOW_LINE);
     if (!prefix) return replace;
     return json_pack("{s:s, s:[{s:s, s:s}, o]}", "type", "Sequence", "normalizers", "type", "Prepend", "prepend",
-                     LOW_LINE, replace);
+                     LTI_LOW_LINE, replace);
 }
 
 /* Metaspace where the file was made from a tokenizer with it; NULL. */
@@ -342,14 +358,14 @@ static json_t *llama_pre_tokenizer(const source *s)
 {
     lt_gguf_string scheme;
     if (!lt_gguf_text(s->gguf, LTI_PREPEND_KEY, &scheme)) return NULL;
-    return json_pack("{s:s, s:s, s:o, s:b}", "type", "Metaspace", "replacement", LOW_LINE, "prepend_scheme",
+    return json_pack("{s:s, s:s, s:o, s:b}", "type", "Metaspace", "replacement", LTI_LOW_LINE, "prepend_scheme",
                      json_stringn(scheme.text, (size_t)scheme.bytes), "split", 0);
 }
 
 static json_t *llama_decoder(bool prefix)
 {
-    json_t *list = json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String", LOW_LINE,
-                             "content", " ", "type", "ByteFallback", "type", "Fuse");
+    json_t *list = json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String",
+                             LTI_LOW_LINE, "content", " ", "type", "ByteFallback", "type", "Fuse");
     if (prefix)
         json_array_append_new(
             list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));

@@ -5,12 +5,12 @@
  * that merging by score takes the same order; where merges made from those scores would not be the model's own, these
  * are written beside them (llama.cpp does not look at them, lathe and Transformers do). */
 #include "data/tokenizer/gguf_tokenizer.h"
+#include "data/tokenizer/reading.h"
 #include "data/tokenizer/tokenizer_making.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define LOW_LINE "\xe2\x96\x81" /* U+2581 */
 #define PAIRS 24
 
 typedef struct writing {
@@ -103,12 +103,6 @@ static lt_status add_strings(writing *w, const char *key, int64_t count, const l
 
 /* ---- What kind of tokenizer it is ---- */
 
-static bool is(json_t *node, const char *type)
-{
-    const char *found = json_string_value(json_object_get(node, "type"));
-    return found && strcmp(found, type) == 0;
-}
-
 static lt_status refuse(const writing *w, const char *what, json_t *node)
 {
     const char *type = json_string_value(json_object_get(node, "type"));
@@ -121,7 +115,7 @@ static lt_status refuse(const writing *w, const char *what, json_t *node)
 static bool replaces_blanks(json_t *node)
 {
     const char *from = lti_pattern(node, "String"), *to = json_string_value(json_object_get(node, "content"));
-    return is(node, "Replace") && from && to && strcmp(from, " ") == 0 && strcmp(to, LOW_LINE) == 0;
+    return lti_is_type(node, "Replace") && from && to && strcmp(from, " ") == 0 && strcmp(to, LTI_LOW_LINE) == 0;
 }
 
 /* Metaspace that leaves the text in one piece and puts U+2581 for blanks. */
@@ -130,7 +124,7 @@ static bool plain_metaspace(writing *w, json_t *node)
     const char *mark = json_string_value(json_object_get(node, "replacement"));
     const char *scheme = json_string_value(json_object_get(node, "prepend_scheme"));
     json_t *old = json_object_get(node, "add_prefix_space");
-    if (!is(node, "Metaspace") || !mark || strcmp(mark, LOW_LINE) != 0) return false;
+    if (!lti_is_type(node, "Metaspace") || !mark || strcmp(mark, LTI_LOW_LINE) != 0) return false;
     w->scheme = scheme ? scheme : json_is_false(old) ? "never" : "always";
     w->prefix = strcmp(w->scheme, "never") != 0;
     return json_is_false(json_object_get(node, "split"));
@@ -145,10 +139,10 @@ static lt_status recognise_llama(writing *w)
     const char *prepend = n > 0 ? json_string_value(json_object_get(normalizers[0], "prepend")) : NULL;
     bool replaced = n > 0 && n <= 2 && replaces_blanks(normalizers[n - 1]);
     w->llama = true;
-    w->prefix = prepend && strcmp(prepend, LOW_LINE) == 0;
+    w->prefix = prepend && strcmp(prepend, LTI_LOW_LINE) == 0;
     if (n < 0 || (n > 0 && (!replaced || (n == 2 && !w->prefix)))) return refuse(w, "normalizer", normalizers[0]);
     /* Gemma also cuts at blanks, of which none is left */
-    const char *blank = m == 1 && is(nodes[0], "Split") ? lti_pattern(nodes[0], "String") : NULL;
+    const char *blank = m == 1 && lti_is_type(nodes[0], "Split") ? lti_pattern(nodes[0], "String") : NULL;
     if (replaced && (m == 0 || (blank && strcmp(blank, " ") == 0))) return LT_OK;
     if (n == 0 && m == 1 && plain_metaspace(w, nodes[0])) return LT_OK;
     return refuse(w, "pre-tokenizer", m > 0 ? nodes[0] : NULL);
@@ -160,10 +154,10 @@ static lt_status recognise_bert(writing *w)
     json_t *strip = json_object_get(normalizer, "strip_accents");
     const char *prefix = json_string_value(json_object_get(w->model, "continuing_subword_prefix"));
     w->bert = true;
-    if (!is(normalizer, "BertNormalizer") || json_is_false(json_object_get(normalizer, "clean_text")) ||
+    if (!lti_is_type(normalizer, "BertNormalizer") || json_is_false(json_object_get(normalizer, "clean_text")) ||
         json_is_false(json_object_get(normalizer, "handle_chinese_chars")))
         return refuse(w, "normalizer", normalizer);
-    if (!is(cutter, "BertPreTokenizer")) return refuse(w, "pre-tokenizer", cutter);
+    if (!lti_is_type(cutter, "BertPreTokenizer")) return refuse(w, "pre-tokenizer", cutter);
     if (!prefix || strcmp(prefix, "##") != 0) return refuse(w, "prefix of continued words in the model", w->model);
     w->lower = !json_is_false(json_object_get(normalizer, "lowercase"));
     w->strip = json_is_boolean(strip) ? json_is_true(strip) : w->lower;
@@ -174,9 +168,9 @@ static lt_status recognise(writing *w)
 {
     json_t *nodes[4];
     int n = lti_flatten(json_object_get(w->root, "pre_tokenizer"), "pretokenizers", 4, nodes);
-    if (is(w->model, "WordPiece")) return recognise_bert(w);
-    if (!is(w->model, "BPE") && json_object_get(w->model, "type")) return refuse(w, "model", w->model);
-    if (n > 0 && is(nodes[n - 1], "ByteLevel")) return lti_pre_recognise(w->ctx, w->root, &w->pre);
+    if (lti_is_type(w->model, "WordPiece")) return recognise_bert(w);
+    if (!lti_is_type(w->model, "BPE") && json_object_get(w->model, "type")) return refuse(w, "model", w->model);
+    if (n > 0 && lti_is_type(nodes[n - 1], "ByteLevel")) return lti_pre_recognise(w->ctx, w->root, &w->pre);
     return recognise_llama(w);
 }
 
@@ -250,14 +244,14 @@ static void spell(const writing *w, int32_t id, lti_text *out)
     if (!text) {
         lti_text_format(out, "[PAD%d]", id);
     } else if (w->llama && w->type[id] == LTI_TYPE_USER) {
-        for (const char *mark; (mark = strstr(text, LOW_LINE)); text = mark + 3) {
+        for (const char *mark; (mark = strstr(text, LTI_LOW_LINE)); text = mark + 3) {
             lti_text_add(out, text, (size_t)(mark - text));
             lti_text_add(out, " ", 1);
         }
         lti_text_add(out, text, strlen(text));
     } else if (w->bert && w->type[id] == LTI_TYPE_NORMAL && !(n > 2 && text[0] == '[' && text[n - 1] == ']')) {
         bool continues = n > 2 && memcmp(text, "##", 2) == 0;
-        if (!continues) lti_text_add(out, LOW_LINE, 3);
+        if (!continues) lti_text_add(out, LTI_LOW_LINE, 3);
         lti_text_add(out, continues ? text + 2 : text, continues ? n - 2 : n);
     } else {
         lti_text_add(out, text, n);
@@ -280,21 +274,6 @@ static lt_status add_tokens(writing *w)
 
 /* ---- Merges and scores ---- */
 
-/* The halves of a merge, "a b" or ["a", "b"]; the tokenizer's reader has checked them. */
-static void halves(json_t *merge, const char *part[2], size_t length[2])
-{
-    if (json_is_string(merge)) {
-        part[0] = json_string_value(merge);
-        part[1] = strchr(part[0], ' ') + 1;
-        length[0] = (size_t)(part[1] - part[0]) - 1;
-    } else {
-        part[0] = json_string_value(json_array_get(merge, 0));
-        part[1] = json_string_value(json_array_get(merge, 1));
-        length[0] = strlen(part[0]);
-    }
-    length[1] = strlen(part[1]);
-}
-
 static lt_status add_merges(writing *w, json_t *merges)
 {
     lti_text list = {.ctx = w->ctx};
@@ -305,7 +284,7 @@ static lt_status add_merges(writing *w, json_t *merges)
     {
         const char *part[2];
         size_t length[2];
-        halves(merge, part, length);
+        lti_merge_halves(merge, part, length);
         if (memchr(part[0], ' ', length[0]) || memchr(part[1], ' ', length[1])) {
             status = lti_fail(w->ctx, LT_EUNSUPPORTED,
                               "tokenizer: GGUF has no form for merge number %zu: a blank is "
@@ -333,7 +312,7 @@ static lt_status score(writing *w, json_t *merges, float *scores)
         const char *part[2];
         size_t length[2];
         merge = json_array_get(merges, rank);
-        halves(merge, part, length);
+        lti_merge_halves(merge, part, length);
         joined.length = 0;
         lti_text_add(&joined, part[0], length[0]);
         lti_text_add(&joined, part[1], length[1]);
@@ -350,7 +329,7 @@ static bool same_merge(const writing *w, const lti_joint *joint, json_t *merge)
 {
     const char *part[2], *left = w->text[joint->left], *right = w->text[joint->right];
     size_t length[2];
-    halves(merge, part, length);
+    lti_merge_halves(merge, part, length);
     return strlen(left) == length[0] && memcmp(left, part[0], length[0]) == 0 && strlen(right) == length[1] &&
            memcmp(right, part[1], length[1]) == 0;
 }

@@ -54,15 +54,7 @@ static void spell(lti_text *out, const char *bytes, int64_t length)
 {
     out->length = 0;
     out->failed = false;
-    for (int64_t i = 0; i < length; i++) {
-        uint32_t point = lti_point_of_byte((unsigned char)bytes[i]);
-        char spelled[2] = {(char)point, 0};
-        if (point >= 128) {
-            spelled[0] = (char)(0xC0 | point >> 6);
-            spelled[1] = (char)(0x80 | (point & 63));
-        }
-        lti_text_add(out, spelled, point >= 128 ? 2 : 1);
-    }
+    for (int64_t i = 0; i < length; i++) lti_spell_byte(out, (unsigned char)bytes[i]);
 }
 
 static lt_status pass_on(const pass *p, int64_t begin, int64_t end)
@@ -124,10 +116,18 @@ static lt_status run_pattern(pass *p, const lti_pre_split *split, int64_t length
     }
 }
 
+bool lti_pre_split_puts(const lti_pre_split *split, const char *text, int64_t length, unsigned where)
+{
+    size_t n = split->replacement_length; /* 0 but for Metaspace */
+    bool begun = *text == ' ' || (n && (size_t)length >= n && memcmp(text, split->replacement, n) == 0);
+    bool wanted = split->prefix == LTI_ALWAYS || (split->prefix == LTI_FIRST && where & LTI_TEXT_BEGINS);
+    return wanted && !begun && !(where & LTI_TEXT_CONTINUES);
+}
+
 /* The blank of add_prefix_space. */
 static lt_status prefix_blank(lti_pre_split *split, unsigned where, const char **text, int64_t *length)
 {
-    if (split->prefix != LTI_ALWAYS || **text == ' ' || where & LTI_TEXT_CONTINUES) return LT_OK;
+    if (!lti_pre_split_puts(split, *text, *length, where)) return LT_OK;
     lti_text *work = &split->work;
     work->length = 0;
     work->failed = false;
@@ -145,9 +145,7 @@ static lt_status metaspace(lti_pre_split *split, unsigned where, const char **te
     lti_text *work = &split->work;
     work->length = 0;
     work->failed = false;
-    bool begun = *at == ' ' || ((size_t)*length >= n && memcmp(at, r, n) == 0);
-    bool prefixed = split->prefix == LTI_ALWAYS || (split->prefix == LTI_FIRST && where & LTI_TEXT_BEGINS);
-    if (prefixed && !begun && !(where & LTI_TEXT_CONTINUES)) lti_text_add(work, r, n);
+    if (lti_pre_split_puts(split, at, *length, where)) lti_text_add(work, r, n);
     for (; at < end; at = blank + 1) {
         blank = memchr(at, ' ', (size_t)(end - at));
         lti_text_add(work, at, (size_t)((blank ? blank : end) - at));

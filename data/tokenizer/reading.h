@@ -35,6 +35,9 @@ lt_status lti_read_pattern(const lti_reading *r, const char *at, json_t *node, c
 lt_status lti_read_sequence(const lti_reading *r, const char *at, json_t *node, const char *members, int depth,
                             json_t **list);
 
+/* The two halves of a merge: "a b", or ["a", "b"]; false for anything else. */
+bool lti_merge_halves(json_t *merge, const char *part[2], size_t length[2]);
+
 /* The pre-tokenizer comes first, because it decides how tokens are spelled. */
 lt_status lti_read_pre_tokenizer(const lti_reading *r, const char *at, json_t *node, int depth);
 lt_status lti_read_steps(const lti_reading *r, json_t *root); /* normalizer and decoder */

@@ -6,8 +6,10 @@
  * `\p{N}` of a tokenizer means one table. Subjects are checked to be UTF-8 before they come here.
  *
  * A pattern from a file runs under PCRE2's limits of matching, depth and heap, which grow with the text: one that
- * backtracks without end is an error, not a hang. The patterns that model families ship are known by their text and
- * run free: their alternatives never backtrack over more than the run of characters they then take.
+ * backtracks exponentially is an error, not a hang. One that looks at the same run of characters again from each of its
+ * places (a+b|a) takes the square of the run's length, here as in the peers. The patterns that model families ship are
+ * known by their text and run free: their alternatives never backtrack over more than the run of characters they then
+ * take.
  *
  * Rejected: hand-written scanners a family, faster still, but each a second definition of what the file says. */
 #include "data/tokenizer/regex.h"
@@ -64,13 +66,7 @@ void lti_regex_free(lti_regex *regex)
 /* The patterns of the families: GPT-2 (of ByteLevel), Llama 3, Qwen 2. */
 static bool known(const char *source, size_t length)
 {
-    static const char *const list[] = {
-        LTI_PATTERN_GPT2,
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r"
-        "\\n]+|\\s+(?!\\S)|\\s+",
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]"
-        "+|\\s+(?!\\S)|\\s+",
-    };
+    static const char *const list[] = {LTI_PATTERN_GPT2, LTI_PATTERN_LLAMA3, LTI_PATTERN_QWEN2};
     for (int i = 0; i < LTI_COUNT(list); i++)
         if (strlen(list[i]) == length && memcmp(list[i], source, length) == 0) return true;
     return false;

@@ -25,17 +25,14 @@ static lt_status encode_piece(void *user, const char *piece, int64_t length)
 /* Cuts normalized text at the tokens that match there and encodes what is between. */
 static lt_status encode_normalized(encoding *e, const char *text, int64_t n, unsigned where)
 {
-    bool specials = e->flags & LT_ENCODE_PARSE_SPECIAL;
-    for (int64_t at = 0; at < n;) {
-        int64_t begin, end;
-        const lti_added *hit = lti_match(&e->tok->normalized, text, n, at, specials, &begin, &end);
-        int64_t length = (hit ? begin : n) - at;
-        LTI_TRY(lti_pre_split_text(&e->tok->splits, text + at, length, at ? 0 : where, encode_piece, e));
-        if (!hit) break;
+    lti_search s = {&e->tok->normalized, text, n, e->flags & LT_ENCODE_PARSE_SPECIAL, .from = 0};
+    for (;; s.done = s.end) {
+        const lti_added *hit = lti_search_next(&s);
+        LTI_TRY(
+            lti_pre_split_text(&e->tok->splits, text + s.done, s.gap - s.done, s.done ? 0 : where, encode_piece, e));
+        if (!hit) return LT_OK;
         LTI_TRY(lti_ids_add(e->tok->ctx, e->ids, hit->id));
-        at = end;
     }
-    return LT_OK;
 }
 
 static lt_status encode_run(encoding *e, const char *text, int64_t n, unsigned where)
@@ -47,6 +44,9 @@ static lt_status encode_run(encoding *e, const char *text, int64_t n, unsigned w
         lti_text *out = &e->tok->work[i & 1];
         if (text == out->data) out = &e->tok->work[!(i & 1)];
         LTI_TRY(lti_step_apply(&steps->list[i], text, (size_t)n, true, limit, out));
+        size_t common = out->length < 4 ? out->length : 4;
+        if (steps->list[i].kind == LTI_TRIM && memcmp(text, out->data, common) != 0)
+            where &= ~(unsigned)LTI_TEXT_BEGINS;
         text = out->data;
         n = (int64_t)out->length;
     }
@@ -84,21 +84,40 @@ static lt_status encode_raw(encoding *e, const char *text, int64_t n, unsigned w
     return LT_OK;
 }
 
+/* Cuts text at the tokens that match before anything is normalized. */
+static lt_status encode_text(encoding *e, const char *text, int64_t bytes, unsigned where)
+{
+    lti_search s = {&e->tok->raw, text, bytes, e->flags & LT_ENCODE_PARSE_SPECIAL, .from = 0};
+    for (;; s.done = s.end) {
+        const lti_added *hit = lti_search_next(&s);
+        if (s.gap > s.done) LTI_TRY(encode_raw(e, text + s.done, s.gap - s.done, s.done ? 0 : where));
+        if (!hit) return LT_OK;
+        LTI_TRY(lti_ids_add(e->tok->ctx, e->ids, hit->id));
+    }
+}
+
 lt_status lt_tokenizer_encode(lt_tokenizer *tok, const char *text, int64_t bytes, unsigned flags, lt_ids *ids)
 {
     encoding e = {tok, flags, ids};
-    bool around = flags & LT_ENCODE_SPECIAL_TOKENS, specials = flags & LT_ENCODE_PARSE_SPECIAL;
-    for (int i = 0; around && i < tok->prefix_count; i++) LTI_TRY(lti_ids_add(tok->ctx, ids, tok->prefix[i]));
-    for (int64_t at = 0; at < bytes;) {
-        int64_t begin, end;
-        const lti_added *hit = lti_match(&tok->raw, text, bytes, at, specials, &begin, &end);
-        LTI_TRY(encode_raw(&e, text + at, (hit ? begin : bytes) - at, at ? 0 : LTI_TEXT_BEGINS));
-        if (!hit) break;
-        LTI_TRY(lti_ids_add(tok->ctx, ids, hit->id));
-        at = end;
-    }
-    for (int i = 0; around && i < tok->suffix_count; i++) LTI_TRY(lti_ids_add(tok->ctx, ids, tok->suffix[i]));
-    return LT_OK;
+    bool around = flags & LT_ENCODE_SPECIAL_TOKENS;
+    if (around) LTI_TRY(lti_ids_append(tok->ctx, ids, tok->prefix, tok->prefix_count));
+    LTI_TRY(encode_text(&e, text, bytes, LTI_TEXT_BEGINS));
+    return around ? lti_ids_append(tok->ctx, ids, tok->suffix, tok->suffix_count) : LT_OK;
+}
+
+lt_status lti_tokenizer_encode_at(lt_tokenizer *tok, const char *text, int64_t bytes, unsigned where, lt_ids *ids)
+{
+    return encode_text(&(encoding){tok, 0, ids}, text, bytes, where);
+}
+
+bool lti_tokenizer_puts_blank(const lt_tokenizer *tok, const char *text, int64_t bytes, unsigned where)
+{
+    if (bytes == 0 || where & LTI_TEXT_CONTINUES) return false;
+    for (int i = 0; i < tok->normalize.count; i++)
+        if (tok->normalize.list[i].kind == LTI_PREPEND && tok->normalize.list[i].content_length) return true;
+    for (int i = 0; i < tok->splits.count; i++)
+        if (lti_pre_split_puts(&tok->splits.list[i], text, bytes, where)) return true;
+    return false;
 }
 
 /* ---- Looking inside ---- */

@@ -11,14 +11,16 @@
 #include "data/json.h"
 #include "lathe/data.h"
 
+#define LTI_LOW_LINE "\xe2\x96\x81" /* U+2581: what SentencePiece writes for a blank */
 #define LTI_VOCAB_LIMIT (1 << 22)
 #define LTI_TOKEN_LIMIT 65536 /* bytes of one token's text */
+#define LTI_ADDED_LIMIT 1024  /* and of an added token's, which is sought at every place of a text */
 
 /* ---- Vocabulary: id -> bytes, bytes -> id ---- */
 typedef struct lti_token {
-    uint32_t offset, length; /* in vocab.text; length 0: a hole */
-    int16_t byte;            /* b for the token <0xbb> of byte fallback; else -1 */
-    bool special, added;
+    uint32_t offset, length;    /* in vocab.text; length 0: a hole */
+    int16_t byte;               /* b for the token <0xbb> of byte fallback; else -1 */
+    bool special, added, model; /* model: in the model's vocabulary, perhaps an added token too */
 } lti_token;
 
 typedef struct lti_vocab {
@@ -36,6 +38,8 @@ void lti_vocab_free(lti_vocab *vocab);
 /* Sets a token that has no text yet. `findable` false: no text leads to it (it stands for itself only). */
 lt_status lti_vocab_set(lti_vocab *vocab, int32_t id, const char *text, size_t length, bool findable);
 int32_t lti_vocab_find(const lti_vocab *vocab, const char *text, size_t length); /* -1 */
+/* The same for what the model may make of a text: no token that was only added, and no control token. */
+int32_t lti_vocab_text(const lti_vocab *vocab, const char *text, size_t length);
 
 /* ---- BPE ---- */
 typedef struct lti_merge {
@@ -58,7 +62,7 @@ typedef struct lti_bpe {
     int32_t byte_tokens[256]; /* of byte fallback; -1: none */
     bool byte_level;          /* symbols begin as bytes, not characters */
     bool byte_fallback, fuse_unknown, ignore_merges;
-    bool words; /* no merge reaches over the beginning of a word (U+2581) */
+    bool words;              /* no merge reaches over the beginning of a word (U+2581) */
     struct lti_known *known; /* pieces met before with their ids, by hash; NULL until there were many */
     int64_t pieces;
     /* scratch, kept between calls */
@@ -105,13 +109,24 @@ typedef struct lti_matcher {
     int first[257]; /* list[first[b] .. first[b + 1]) begin with byte b */
 } lti_matcher;
 
-/* Sorts; of equal texts the first in order stays. */
+/* Sorts; of equal texts the first in order stays (in the peers it is any of them). */
 void lti_matcher_ready(lti_matcher *matcher);
 void lti_matcher_free(lt_ctx *ctx, lti_matcher *matcher);
-/* The leftmost, longest match in text[from .. length) as text[*begin .. *end); NULL when there is none. A match that is
- * not wanted (a special token when `specials` is false, a part of a word) is passed over as a whole, as peers do. */
-const lti_added *lti_match(const lti_matcher *matcher, const char *text, int64_t length, int64_t from, bool specials,
-                           int64_t *begin, int64_t *end);
+/* Goes through the leftmost, longest matches in a text. A match that is not wanted (a special token when `specials` is
+ * false, a part of a word) is passed over as a whole. White space that a token takes on its left is not searched again,
+ * on its right it is, and both may then stand in two tokens: all as the peers do. */
+typedef struct lti_search {
+    const lti_matcher *matcher;
+    const char *text;
+    int64_t length;
+    bool specials;
+    int64_t from, done; /* the search goes on at `from`; what stands before `done` is in a token or was handed out */
+    int64_t gap;        /* text[done .. gap) stands before the match */
+    int64_t end;        /* of the match with its white space: the next `done` */
+    int64_t white;      /* from the last match that took white space on its right, all is white as far as here */
+} lti_search;
+/* The token of the next match; NULL at the end, where the gap is what is left. To be called again with done = end. */
+const lti_added *lti_search_next(lti_search *search);
 
 /* ---- Patterns ---- */
 typedef struct lti_regex lti_regex;
@@ -167,10 +182,12 @@ typedef struct lti_pre_splits {
 } lti_pre_splits;
 
 void lti_pre_splits_free(lti_pre_splits *splits);
-enum {
-    LTI_TEXT_BEGINS = 1,   /* nothing stands before this text */
-    LTI_TEXT_CONTINUES = 2 /* bytes that are not UTF-8 stand before it: no prefix is put there */
+enum {                        /* where a text stands */
+       LTI_TEXT_BEGINS = 1,   /* nothing stands before this text */
+       LTI_TEXT_CONTINUES = 2 /* it goes on with what stands before it: no prefix is put there */
 };
+/* Whether this split puts a blank, or what it writes for one, before a text that is not empty. */
+bool lti_pre_split_puts(const lti_pre_split *split, const char *text, int64_t length, unsigned where);
 typedef lt_status (*lti_piece_fn)(void *user, const char *piece, int64_t length);
 /* Hands the pieces of valid UTF-8 text to `emit`, in order. */
 lt_status lti_pre_split_text(lti_pre_splits *splits, const char *text, int64_t length, unsigned where,
@@ -251,6 +268,13 @@ struct lt_tokenizer {
     lti_text work[2]; /* normalized text */
 };
 
+/* As lt_tokenizer_encode without flags, for a part of a text that stands `where`: LTI_TEXT_BEGINS, LTI_TEXT_CONTINUES
+ * (what comes before is no control token), or 0. */
+lt_status lti_tokenizer_encode_at(lt_tokenizer *tokenizer, const char *text, int64_t bytes, unsigned where,
+                                  lt_ids *ids);
+/* Whether the tokenizer puts a blank before it that the text does not have. */
+bool lti_tokenizer_puts_blank(const lt_tokenizer *tokenizer, const char *text, int64_t bytes, unsigned where);
+
 lt_tokenizer *lti_tokenizer_create(lt_ctx *ctx); /* an empty one; NULL and LT_ENOMEM */
 /* Hands it out when `status` is LT_OK, frees it otherwise; returns the status. */
 lt_status lti_tokenizer_finish(lt_tokenizer *tokenizer, lt_status status, lt_tokenizer **out);
@@ -268,6 +292,7 @@ void lti_bytes_json(lti_text *tokenizer, lti_text *config);
 /* Byte-level spelling: the byte a code point stands for, or -1; and back. */
 int lti_byte_of_point(uint32_t point);
 uint32_t lti_point_of_byte(int byte);
+void lti_spell_byte(lti_text *out, unsigned char byte); /* as UTF-8 */
 
 lt_status lti_ids_add(lt_ctx *ctx, lt_ids *ids, int32_t id);
 lt_status lti_ids_append(lt_ctx *ctx, lt_ids *ids, const int32_t *more, int64_t count);

@@ -52,9 +52,12 @@ static lt_status measure(const lti_reading *r, json_t *vocab, json_t *added, int
     {
         json_t *content = json_object_get(value, "content");
         size_t length = json_string_length(content);
-        if (!json_is_string(content) || length == 0 || length > LTI_TOKEN_LIMIT)
-            return lti_fail(r->ctx, LT_EFORMAT, "%s: added_tokens[%zu].content must be a string of 1 to %d bytes",
-                            r->path, i, LTI_TOKEN_LIMIT);
+        if (!json_is_string(content) || length == 0)
+            return lti_fail(r->ctx, LT_EFORMAT, "%s: added_tokens[%zu].content must be a string that is not empty",
+                            r->path, i);
+        if (length > LTI_ADDED_LIMIT)
+            return lti_fail(r->ctx, LT_ELIMIT, "%s: added_tokens[%zu].content has %zu bytes; at most %d are read",
+                            r->path, i, length, LTI_ADDED_LIMIT);
         LTI_TRY(read_id(r, json_string_value(content), json_object_get(value, "id"), limit, &id));
         if (id >= *count) *count = id + 1;
         *bytes += length;
@@ -112,6 +115,7 @@ static lt_status set_token(const lti_reading *r, int32_t id, const char *token, 
         tok->vocab.tokens[id].byte = (int16_t)fallback_byte(token, length);
         if (tok->vocab.tokens[id].byte >= 0) tok->bpe.byte_tokens[tok->vocab.tokens[id].byte] = id;
     }
+    tok->vocab.tokens[id].model = true;
     return lti_vocab_set(&tok->vocab, id, token, length, findable);
 }
 
@@ -139,8 +143,7 @@ static lt_status read_vocab(const lti_reading *r, json_t *vocab, json_t *added)
 
 /* ---- Merges ---- */
 
-/* The two halves of a merge: "a b", or ["a", "b"]. */
-static bool halves(json_t *merge, const char *part[2], size_t length[2])
+bool lti_merge_halves(json_t *merge, const char *part[2], size_t length[2])
 {
     if (json_is_string(merge)) {
         const char *text = json_string_value(merge), *blank = strchr(text, ' ');
@@ -166,7 +169,7 @@ static lt_status read_merge(const lti_reading *r, int32_t rank, json_t *merge, c
     const char *part[2];
     size_t length[2], total = 0;
     int32_t id[3];
-    if (!halves(merge, part, length))
+    if (!lti_merge_halves(merge, part, length))
         return lti_fail(r->ctx, LT_EFORMAT, "%s: model.merges[%d] must be \"a b\" or [\"a\", \"b\"]", r->path, rank);
     for (int i = 0; i < 2; i++) {
         size_t count;
@@ -178,13 +181,13 @@ static lt_status read_merge(const lti_reading *r, int32_t rank, json_t *merge, c
             memcpy(joined + total, part[i], count);
         }
         id[i] = lti_vocab_find(&tok->vocab, joined + total, count);
-        if (id[i] < 0)
+        if (id[i] < 0 || !tok->vocab.tokens[id[i]].model)
             return lti_fail(r->ctx, LT_EFORMAT, "%s: model.merges[%d]: '%.*s' is not in the vocabulary", r->path, rank,
                             length[i] > 60 ? 60 : (int)length[i], part[i]);
         total += count;
     }
     id[2] = lti_vocab_find(&tok->vocab, joined, total);
-    if (id[2] < 0)
+    if (id[2] < 0 || !tok->vocab.tokens[id[2]].model)
         return lti_fail(r->ctx, LT_EFORMAT, "%s: model.merges[%d]: '%.*s' + '%.*s' is not in the vocabulary", r->path,
                         rank, length[0] > 60 ? 60 : (int)length[0], part[0], length[1] > 60 ? 60 : (int)length[1],
                         part[1]);

@@ -59,6 +59,12 @@ int32_t lti_vocab_find(const lti_vocab *vocab, const char *text, size_t length)
     return *slot_of(vocab, text, length);
 }
 
+int32_t lti_vocab_text(const lti_vocab *vocab, const char *text, size_t length)
+{
+    int32_t id = lti_vocab_find(vocab, text, length);
+    return id >= 0 && vocab->tokens[id].model && !vocab->tokens[id].special ? id : -1;
+}
+
 lt_status lti_ids_append(lt_ctx *ctx, lt_ids *ids, const int32_t *more, int64_t count)
 {
     if (count > ids->capacity - ids->count) {

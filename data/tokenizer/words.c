@@ -17,11 +17,11 @@ static lt_status add_unknown(const lti_vocab *vocab, int32_t unknown, const char
                     length > 60 ? 60 : (int)length, word);
 }
 
-/* A text that spells a control token is not one. */
+/* A text that spells a control token is not one, but for the unknown token. */
 static int32_t find(const lti_vocab *vocab, int32_t unknown, const char *text, size_t length)
 {
-    int32_t id = lti_vocab_find(vocab, text, length);
-    return id >= 0 && vocab->tokens[id].special && id != unknown ? -1 : id;
+    int32_t id = lti_vocab_text(vocab, text, length);
+    return id < 0 && unknown >= 0 && lti_vocab_find(vocab, text, length) == unknown ? unknown : id;
 }
 
 static bool fits(const char *word, int64_t length, int32_t longest)

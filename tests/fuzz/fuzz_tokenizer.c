@@ -20,6 +20,12 @@ static void encode(lt_ctx *ctx, lt_tokenizer *tok, const char *text, int64_t byt
         FZ_CHECK(ids.ids[i] >= 0 && ids.ids[i] < lt_tokenizer_vocab_size(tok), "id %d", ids.ids[i]);
         FZ_CHECK(flags || !control(tok, ids.ids[i]), "the text became the control token %d", ids.ids[i]);
     }
+    lt_ids again = {0};
+    if (status == LT_OK && lt_tokenizer_encode(tok, text, bytes, flags, &again) == LT_OK)
+        FZ_CHECK(again.count == ids.count &&
+                     (!ids.count || memcmp(again.ids, ids.ids, (size_t)ids.count * sizeof *ids.ids) == 0),
+                 "encoded again it has %lld ids, not %lld", (long long)again.count, (long long)ids.count);
+    lt_ids_free(ctx, &again);
     char *back;
     int64_t length;
     if (status == LT_OK)
