@@ -343,7 +343,7 @@ int lti_llama_write_json(json_t *json, const lt_transformer_config *c)
         double scalar =
             c->attention_scale > 0 ? 1 / (c->attention_scale * c->attention_scale) : (double)lti_head_dim(c);
         if (!json_object_get(json, "query_pre_attn_scalar"))
-            failed |= json_object_set_new(json, "query_pre_attn_scalar", json_real(round(scalar)));
+            failed |= json_object_set_new(json, "query_pre_attn_scalar", json_integer((json_int_t)round(scalar)));
         return failed | json_object_set_new(json, "hidden_activation", json_string(activation));
     }
     failed |= json_object_set_new(json, "hidden_act", json_string(activation));
