@@ -87,16 +87,20 @@ static uint32_t file_type(const lti_conversion *c)
     return 0;
 }
 
+/* The name of the directory the weights lie in; "model" where that says nothing. */
+static void directory_name(const char *path, char name[128])
+{
+    const char *end = strrchr(path, '/'), *begin = end;
+    while (begin && begin > path && begin[-1] != '/') begin--;
+    int length = begin ? (int)(end - begin < 127 ? end - begin : 127) : 0;
+    snprintf(name, 128, "%.*s", length, begin ? begin : "");
+    if (!*name || !strcmp(name, ".") || !strcmp(name, "..")) snprintf(name, 128, "model");
+}
+
 static lt_status general_keys(const lti_conversion *c, lti_pairs *p)
 {
-    const char *path = lti_weights_path(&c->model->weights), *end = strrchr(path, '/');
-    char name[128] = "model";
-    for (const char *at = end; at && at > path; at--) /* the directory's name */
-        if (at[-1] == '/' || at - 1 == path) {
-            const char *begin = at[-1] == '/' ? at : path;
-            snprintf(name, sizeof name, "%.*s", (int)(end - begin < 127 ? end - begin : 127), begin);
-            break;
-        }
+    char name[128];
+    directory_name(lti_weights_path(&c->model->weights), name);
     LTI_TRY(lti_pairs_text(p, "general.architecture", lt_family_name(c->model->config.family)));
     LTI_TRY(lti_pairs_text(p, "general.type", "model"));
     LTI_TRY(lti_pairs_text(p, "general.name", name));

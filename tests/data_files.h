@@ -36,7 +36,7 @@ static inline int ts_add_with_data(CU_pSuite suite, const char *name, const char
 /* A context, and a directory that is removed with it. */
 typedef struct ts_place {
     lt_ctx *ctx;
-    char dir[64], path[256];
+    char dir[64], path[512];
 } ts_place;
 
 static inline ts_place ts_open_place(void)

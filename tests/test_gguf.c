@@ -321,7 +321,7 @@ static void entries_refused(void)
 static void many_names(void)
 {
     ts_place p = ts_open_place();
-    static char names[MANY][8];
+    static char names[MANY][16];
     static const uint8_t value = 1;
     lt_gguf_pair *pairs = calloc(MANY, sizeof *pairs);
     lt_gguf_entry *entries = calloc(MANY, sizeof *entries);
