@@ -288,17 +288,17 @@ static void other_keys(void)
 
 /* ---- Many tensors ---- */
 
-/* Opening looks each tensor up once: the time of 4,502 of them is not that of their square (6 s where this is tenths). */
+/* Opening looks each tensor up once: the time of 9,002 of them is not that of their square (24 s where this is tenths). */
 static void many_tensors(void)
 {
     ts_place p = ts_open_place();
-    lt_model *m = toy_model(p.ctx, "llama:layers=500,dim=4,hidden=4,heads=2,vocab=258", 1), *again = NULL;
+    lt_model *m = toy_model(p.ctx, "llama:layers=1000,dim=4,hidden=4,heads=2,vocab=258", 1), *again = NULL;
     TS_OK(p.ctx, lt_model_save(m, p.dir, sizeof(lt_real) == 8 ? "F64" : "F32"));
     lt_model_free(m);
     clock_t start = clock();
     TS_OK(p.ctx, lt_model_open_frozen(p.ctx, p.dir, &again));
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-    TS_CHECK(seconds < 2.5, "opening takes %.1f s", seconds);
+    TS_CHECK(seconds < 10, "opening takes %.1f s: something is quadratic", seconds);
     lt_model_free(again);
     ts_close_place(&p);
 }

@@ -338,7 +338,7 @@ static void many_names(void)
         lt_gguf_close(g);
     }
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-    TS_CHECK(seconds < 5, "%d names took %.1f s", MANY, seconds);
+    TS_CHECK(seconds < 60, "%d names took %.1f s: something is quadratic", MANY, seconds);
     free(entries);
     free(pairs);
     ts_close_place(&p);

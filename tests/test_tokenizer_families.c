@@ -169,8 +169,9 @@ static void try_long(lt_ctx *ctx, const char *family, lt_tokenizer *tok, char *t
     clock_t start = clock();
     TS_OK(ctx, lt_tokenizer_encode(tok, text, length, 0, &ids));
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-    TS_CHECK(seconds < 2, "%s: %lld ids of a run of U+%04X in %g s", family, (long long)ids.count,
-             (unsigned)(unsigned char)unit[0], seconds);
+    /* Below 2 s in a release build; what is quadratic takes a quarter of an hour in any. */
+    TS_CHECK(seconds < 60, "%s: %lld ids of a run of U+%04X in %g s: something is quadratic", family,
+             (long long)ids.count, (unsigned)(unsigned char)unit[0], seconds);
     lt_ids_free(ctx, &ids);
 }
 
