@@ -4,13 +4,13 @@
  * touches nothing but the steps. */
 #include "autograd/param.h"
 #include "autograd/planned.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "kernels/gemm.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static lti_bound_input *find_input(const lt_plan *p, const char *name)
 {
@@ -93,17 +93,10 @@ static lt_status resolve(lt_plan *p)
 
 /* ---- Running ---- */
 
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static lt_status run_step(lt_plan *p, int i)
 {
     lti_step *s = &p->step[i];
-    double start = p->timing ? seconds_now() : 0;
+    double start = p->timing ? lti_seconds() : 0;
     lt_status status = s->op->run(s);
     if (status != LT_OK) {
         lti_fail_in(p->ctx, "%s%s%s", s->name, *s->name ? ": " : "", s->op->name);
@@ -112,7 +105,7 @@ static lt_status run_step(lt_plan *p, int i)
     if (s->op->flags & LTI_EFFECT)
         for (int k = 0; k < s->n_params; k++) s->param[k]->version++;
     if (p->timing) {
-        p->times[p->time_of[i]].seconds += seconds_now() - start;
+        p->times[p->time_of[i]].seconds += lti_seconds() - start;
         p->times[p->time_of[i]].calls++;
     }
     return LT_OK;

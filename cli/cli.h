@@ -75,6 +75,15 @@ void cli_on_start(void *user, const lt_train_start *start);
 void cli_on_progress(void *user, const lt_train_progress *progress);
 void cli_progress_end(cli_progress *progress); /* closes the bar's line */
 
+/* A line on stderr while something long is counted: one that is rewritten on a terminal, else one every 10 s. */
+typedef struct cli_count {
+    const cli *cli;
+    double last; /* cli_seconds() when the count began */
+    bool open;   /* a line stands to be rewritten */
+} cli_count;
+void cli_on_count(void *user, const char *what, int64_t done, int64_t total);
+void cli_count_end(const cli_count *count); /* takes the line away */
+
 /* ---- Files (paths.c) ---- */
 char *cli_join(const char *directory, const char *name); /* to be freed; NULL when memory is out */
 /* Makes the directory (and those above it) and checks that files can be made in it: before hours of work, not after. */

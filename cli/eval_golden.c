@@ -30,23 +30,6 @@ int cli_golden_check(cli *c, const cli_golden *o)
 
 /* ---- Golden outputs ---- */
 
-typedef struct golden_progress {
-    const cli *cli;
-    double last;
-    bool open;
-} golden_progress;
-
-static void on_prompt(void *user, const char *what, int64_t done, int64_t total)
-{
-    golden_progress *p = user;
-    double now = cli_seconds();
-    if (p->cli->quiet || now - p->last < (p->cli->tty ? 0.2 : 10)) return;
-    p->last = now;
-    p->open = p->cli->tty;
-    fprintf(stderr, p->cli->tty ? "\r\033[K%s %" PRId64 "/%" PRId64 : "%s %" PRId64 "/%" PRId64 "\n", what, done,
-            total);
-}
-
 /* Adds the library's text as an object; frees it. */
 static int add_part(cli *c, json_t *report, const char *key, char *text)
 {
@@ -59,7 +42,7 @@ static int add_part(cli *c, json_t *report, const char *key, char *text)
 int cli_eval_golden(cli *c, const cli_golden_call *call, json_t *report)
 {
     if (!call->o->prompts) return EXIT_DONE;
-    golden_progress progress = {.cli = c, .last = cli_seconds()};
+    cli_count progress = {.cli = c, .last = cli_seconds()};
     lt_dataset_options rows; /* only its chat is of use here */
     lt_chat *chat;
     lt_golden_options g;
@@ -74,10 +57,10 @@ int cli_eval_golden(cli *c, const cli_golden_call *call, json_t *report)
     g.quant = call->quant;
     g.model_name = call->model_name;
     g.stop = &cli_stop;
-    g.on_progress = on_prompt;
+    g.on_progress = cli_on_count;
     g.user = &progress;
     lt_status status = lt_golden_run(c->ctx, call->model, &g, &text);
-    if (progress.open) fputs("\r\033[K", stderr);
+    cli_count_end(&progress);
     bool writing = status == LT_EIO && g.write && strstr(lt_ctx_message(c->ctx), g.write);
     code = status == LT_OK ? add_part(c, report, "golden", text)
                            : cli_fail_status(c, status, status != LT_EINVAL && !writing);

@@ -120,3 +120,19 @@ void cli_on_progress(void *user, const lt_train_progress *t)
     }
     p->last = now;
 }
+
+void cli_on_count(void *user, const char *what, int64_t done, int64_t total)
+{
+    cli_count *p = user;
+    double now = cli_seconds();
+    if (p->cli->quiet || now - p->last < (p->cli->tty ? 0.2 : 10)) return;
+    p->last = now;
+    p->open = p->cli->tty;
+    fprintf(stderr, p->cli->tty ? "\r\033[K%.80s %" PRId64 "/%" PRId64 : "%.80s %" PRId64 "/%" PRId64 "\n", what, done,
+            total);
+}
+
+void cli_count_end(const cli_count *count)
+{
+    if (count->open) fputs("\r\033[K", stderr);
+}

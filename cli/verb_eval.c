@@ -118,24 +118,6 @@ static char *unescape(const char *typed)
     return text;
 }
 
-/* A line on stderr while something long is done. */
-typedef struct progress {
-    const cli *cli;
-    double last;
-    bool open;
-} progress;
-
-static void on_progress(void *user, const char *what, int64_t done, int64_t total)
-{
-    progress *p = user;
-    double now = cli_seconds();
-    if (p->cli->quiet || now - p->last < (p->cli->tty ? 0.2 : 10)) return;
-    p->last = now;
-    p->open = p->cli->tty;
-    fprintf(stderr, p->cli->tty ? "\r\033[K%.80s %" PRId64 "/%" PRId64 : "%.80s %" PRId64 "/%" PRId64 "\n", what, done,
-            total);
-}
-
 static int fill_options(cli *c, const eval_options *o, opened *m, lt_eval_options *e)
 {
     int64_t context = lt_model_config(m->base)->context;
@@ -155,7 +137,7 @@ static int fill_options(cli *c, const eval_options *o, opened *m, lt_eval_option
     e->seed = (uint64_t)o->common.seed;
     e->task_length = given ? o->max_seq_length : 0;
     e->stop = &cli_stop;
-    e->on_progress = on_progress;
+    e->on_progress = cli_on_count;
     e->rows.max_seq_length = given || o->max_seq_length < context ? o->max_seq_length : context;
     e->rows.split = choose_split(o);
     e->rows.valid_fraction = o->valid_fraction;
@@ -183,8 +165,7 @@ static json_t *evaluate(cli *c, const lt_eval_options *e, int *code)
     *code = EXIT_DONE;
     if (!e->data && !e->suite) return json_object();
     lt_status status = lt_eval_run(c->ctx, e, &text);
-    const progress *p = e->user;
-    if (p->open) fputs("\r\033[K", stderr);
+    cli_count_end(e->user);
     /* what does not fit the model or the data is the caller's; the rest is the files' */
     *code = status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, status != LT_EINVAL);
     json_t *report = status == LT_OK ? json_loads(text, 0, NULL) : NULL;
@@ -212,7 +193,7 @@ static json_t *measure(cli *c, const eval_options *o, opened *m, const lt_eval_o
 static int run(cli *c, const eval_options *o, opened *m)
 {
     lt_eval_options e;
-    progress line = {.cli = c, .last = cli_seconds()};
+    cli_count line = {.cli = c, .last = cli_seconds()};
     int code = fill_options(c, o, m, &e);
     if (code) return code;
     e.user = &line;

@@ -8,6 +8,7 @@
  * adds to a text depends on the one before. */
 #include "evals/golden_outputs.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "data/files.h"
 #include "infer/reply.h"
@@ -15,7 +16,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { DEFAULT_TOKENS = 128, LONGEST = 4096, BUCKET = 256, SHOWN_PROMPT = 200 };
 
@@ -40,13 +40,6 @@ typedef struct golden_run {
 void lt_golden_options_init(lt_golden_options *options)
 {
     *options = (lt_golden_options){.size = sizeof *options};
-}
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static lt_status no_memory(const golden_run *r)
@@ -309,13 +302,13 @@ static lt_status run_all(golden_run *r, char **report)
         LTI_TRY(lti_writer_open(r->ctx, r->o->write, &r->file));
         LTI_TRY(write_header(r));
     }
-    double start = seconds_now();
+    double start = lti_seconds();
     for (; n < r->set.prompt_count; n++) {
         if (r->o->on_progress) r->o->on_progress(r->o->user, "golden outputs", n, r->set.prompt_count);
         lt_status status = run_prompt(r, &r->set.prompts[n]);
         if (status != LT_OK) return lti_fail_in(r->ctx, "%s:%" PRId64, r->o->prompts, r->set.prompts[n].line);
     }
-    double seconds = seconds_now() - start;
+    double seconds = lti_seconds() - start;
     if (r->o->on_progress) r->o->on_progress(r->o->user, "golden outputs", n, n);
     LTI_TRY(make_report(r, seconds, report));
     lt_status status = r->file ? lti_writer_commit(r->file, NULL) : LT_OK;

@@ -106,12 +106,6 @@ static lt_status parse(reading *r, const lti_document *place, json_t **row)
     return LT_OK;
 }
 
-static bool ends_in_json(const char *path)
-{
-    size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".json") == 0;
-}
-
 typedef lt_status (*take_row)(reading *r, json_t *row, int64_t line);
 
 /* Gives each row to `take`, which keeps a reference of its own when it wants one, or writes a reason against it. */
@@ -119,7 +113,7 @@ static lt_status read_file(reading *r, const char *path, take_row take)
 {
     lti_map map = {0};
     LTI_TRY(lti_file_map(r->ctx, path, &map));
-    r->file = (lti_json_file){.ctx = r->ctx, .path = path, .array = ends_in_json(path)};
+    r->file = (lti_json_file){.ctx = r->ctx, .path = path, .array = lti_ends_with(path, ".json")};
     r->file.text = (const char *)map.data;
     r->file.bytes = (int64_t)map.size;
     r->seen = r->bad = 0;

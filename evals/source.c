@@ -2,18 +2,13 @@
  * (data/sets/documents.h), so that a report on the validation part speaks of the documents training held back. */
 #include "evals/source.h"
 
+#include "base/text.h"
 #include "data/json.h"
 #include "data/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 /* ---- Which file ---- */
 
@@ -171,10 +166,10 @@ static bool looks_like_lines(const lti_source *s)
 
 static lt_status list_all(lti_source *s, lti_lines lines)
 {
-    s->array = ends_with(s->path, ".json");
-    if (s->array || ends_with(s->path, ".jsonl"))
+    s->array = lti_ends_with(s->path, ".json");
+    if (s->array || lti_ends_with(s->path, ".jsonl"))
         s->layout = LTI_LAYOUT_JSON;
-    else if (ends_with(s->path, ".csv"))
+    else if (lti_ends_with(s->path, ".csv"))
         s->layout = LTI_LAYOUT_CSV;
     else if (lines == LTI_LINES_YES || (lines == LTI_LINES_DETECT && looks_like_lines(s)))
         s->layout = LTI_LAYOUT_LINES;

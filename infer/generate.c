@@ -3,12 +3,12 @@
  * A row that has ended keeps its place until the last one of its batch does, and is fed its last id again: the time
  * of a step is mostly that of reading the weights, which rows share, and caches would have to be moved to leave one
  * out. All memory a generation needs is there before its first id, but for the text itself. */
+#include "base/clock.h"
 #include "infer/reply.h"
 #include "infer/sampler.h"
 #include "infer/session.h"
 
 #include <string.h>
-#include <time.h>
 
 typedef struct reply_row {
     lt_ids all; /* the prompt's, then the new ones */
@@ -31,13 +31,6 @@ typedef struct generating {
     int32_t *ids;    /* [n]: the last of each row */
     double start;
 } generating;
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void lt_generation_free(lt_ctx *ctx, lt_generation *g)
 {
@@ -81,7 +74,7 @@ static bool ends_text(const generating *g, int32_t id)
 static lt_status take(generating *g, int b, int32_t id)
 {
     reply_row *row = &g->rows[b];
-    double now = seconds_now() - g->start;
+    double now = lti_seconds() - g->start;
     bool stopped = false;
     g->ids[b] = id;
     row->seconds = now;
@@ -150,7 +143,7 @@ static lt_status generate_batch(generating *g, lt_generation *results)
 {
     lt_ctx *ctx = g->session->ctx;
     lt_status status = LT_OK;
-    g->start = seconds_now();
+    g->start = lti_seconds();
     g->rows = lti_alloc_array(ctx, (size_t)g->n, sizeof *g->rows);
     g->ids = lti_alloc_array(ctx, (size_t)g->n, sizeof *g->ids);
     if (!g->rows || !g->ids) status = LT_ENOMEM;

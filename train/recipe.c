@@ -5,16 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PLANS 48
-
-double lti_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 lt_status lti_check_model(lt_ctx *ctx, const lt_model *model, bool to_train)
 {

@@ -2,6 +2,7 @@
 #ifndef LTI_RECIPE_H
 #define LTI_RECIPE_H
 
+#include "base/clock.h"
 #include "base/ctx.h"
 #include "lathe/plan.h"
 #include "lathe/train.h"
@@ -53,8 +54,5 @@ lt_status lti_describe_codes(lt_model *model, const lt_quant_policy *policy, cha
 
 /* Bytes, parameters and nonzero parameters of a model in its deployed types. */
 void lti_describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_result *result);
-
-/* A monotonic clock, in seconds. */
-double lti_seconds(void);
 
 #endif
