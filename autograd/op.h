@@ -3,7 +3,7 @@
  * An op is a const descriptor with four callbacks, and a node points at its descriptor: the engine never enumerates
  * ops. A file in ops/ holds, in this order: a comment with the formula and its derivative; `shape`; `vjp`; `prepare`;
  * `run`; the descriptor; the public constructor. To add one: its file, its line in ops.def, its prototype in
- * lathe/ops.h, its row in tests/test_ops.c.
+ * lathe/ops.h, its row in tests/rows_*.c.
  *
  *   shape    while recording: checks the inputs, fills the outputs' types and shapes.
  *   vjp      while lt_grad walks back: emits ordinary nodes for the input's cotangents. NULL: not differentiable.

@@ -1,4 +1,4 @@
-/* test_rows.c - every line of ops.def has a row in test_ops.c, and every row records the op that it names.
+/* test_rows.c - every line of ops.def has a row in rows_*.c, and every row records the op that it names.
  *
  * A row has the descriptor's name. Ops that exist only inside a backward have no constructor and need no row of their
  * own: they must be met in the plan of some row's gradients, which the sweep judges. A row marked `fused` must really
@@ -80,7 +80,7 @@ static void every_op_has_a_row(void)
     if (!read_names()) return;
     visit_plans();
     for (int i = 0; i < n_names; i++)
-        TS_CHECK(has_row(names[i]) || met[i], "%s: a line of ops.def without a row in tests/test_ops.c", names[i]);
+        TS_CHECK(has_row(names[i]) || met[i], "%s: a line of ops.def without a row in tests/rows_*.c", names[i]);
 }
 
 int lti_suite_rows(void)
