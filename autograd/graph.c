@@ -19,6 +19,7 @@ lt_status lt_graph_create(lt_ctx *ctx, lt_params *params, lt_graph **graph)
     g->ctx = ctx;
     g->params = params;
     g->scope = "";
+    g->compute = g->store = LT_F32;
     return LT_OK;
 }
 
@@ -368,6 +369,38 @@ void lt_checkpoint_end(lt_graph *g)
 void lt_recompute_cheap(lt_graph *g, bool on)
 {
     g->recompute_cheap = on;
+}
+
+static bool f32_or_bf16(lt_graph *g, const char *what, lt_dtype type)
+{
+    if (type == LT_F32 || type == LT_BF16) return true;
+    lti_graph_fail(g, LT_EINVAL, "%s: %s is not possible; f32 and bf16 are", what, lt_dtype_name(type));
+    return false;
+}
+
+void lt_compute(lt_graph *g, lt_dtype type)
+{
+    if (f32_or_bf16(g, "lt_compute", type)) g->compute = type;
+}
+
+lt_dtype lt_compute_type(const lt_graph *g)
+{
+    return g->compute;
+}
+
+void lt_store_activations(lt_graph *g, lt_dtype type)
+{
+    if (f32_or_bf16(g, "lt_store_activations", type)) g->store = type;
+}
+
+void lt_training(lt_graph *g, bool on)
+{
+    g->evaluating = !on;
+}
+
+bool lt_is_training(const lt_graph *g)
+{
+    return !g->evaluating;
 }
 
 lt_t lt_store(lt_t x, lt_dtype type)

@@ -82,7 +82,8 @@ struct lt_graph {
     uint64_t seed;
     uint32_t segment, segments; /* the open one or 0; how many were made */
     uint8_t phase;
-    bool recompute_cheap;
+    bool recompute_cheap, evaluating; /* evaluating: lt_training(graph, false) */
+    lt_dtype compute, store;          /* of products; of what the backward reads. LT_F32, LT_BF16 */
 };
 
 /* Bump allocation, zeroed; NULL makes the graph's error LT_ENOMEM. */

@@ -1,35 +1,7 @@
 /* layers.c - linear, embedding, norms and the head, each through its site's hooks. */
-#include "lathe/nn.h"
+#include "nn/sites.h"
 
 #include "autograd/op.h"
-
-#include <stdio.h>
-#include <string.h>
-
-/* Opens the layer's scope and finds its weight. The scope stays open until the layer is recorded. */
-static lt_site open_site(lt_t x, const char *name, lt_site_kind kind, const char *weight)
-{
-    lt_graph *g = x.graph;
-    lt_scope(g, "%s", name);
-    lt_site site = {.graph = g, .name = lt_scoped(g, ""), .kind = kind};
-    if (!weight) weight = lt_scoped(g, "weight");
-    lt_params *params = lt_graph_params(g);
-    if (params && weight) site.param = lt_params_find(params, weight);
-    if (weight && !site.param) lti_graph_fail(g, LT_EINVAL, "the model has no parameter '%s'", weight);
-    if (!site.name) site.name = "";
-    return site;
-}
-
-/* The layer's own parameter `suffix` as f32, or nil when it has none. */
-static lt_t own(const lt_site *site, const char *suffix)
-{
-    const char *name = lt_scoped(site->graph, suffix);
-    lt_param *param = name ? lt_params_find(lt_graph_params(site->graph), name) : NULL;
-    if (!param) return lt_nil(site->graph);
-    lt_dtype type = lt_param_type(param);
-    lt_t value = lt_param_value(site->graph, param);
-    return type == LT_BF16 || type == LT_F16 ? lt_cast(value, LT_F32) : value;
-}
 
 static lt_t product(const lt_site *site, lt_t x)
 {
@@ -37,14 +9,14 @@ static lt_t product(const lt_site *site, lt_t x)
     lt_t x_in = lt_site_input(site, x);          /* [.., in] */
     lt_t y = lt_matmul(x_in, w, LT_TRANSPOSE_B); /* [.., out] */
     y = lt_site_output(site, x, x_in, w, y);
-    lt_t bias = own(site, "bias");
+    lt_t bias = lti_own(site, "bias");
     return lt_is_nil(bias) ? y : lt_add(y, bias);
 }
 
 lt_t lt_nn_linear(lt_t x, const char *name)
 {
     if (!x.graph || lt_graph_status(x.graph) != LT_OK) return x;
-    lt_site site = open_site(x, name, LT_SITE_LINEAR, NULL);
+    lt_site site = lti_open_site(x, name, LT_SITE_LINEAR, NULL);
     lt_t y = site.param ? product(&site, x) : lt_nil(x.graph);
     lt_scope_end(x.graph);
     return y;
@@ -53,7 +25,7 @@ lt_t lt_nn_linear(lt_t x, const char *name)
 lt_t lt_nn_head(lt_t x, const char *name, const char *weight)
 {
     if (!x.graph || lt_graph_status(x.graph) != LT_OK) return x;
-    lt_site site = open_site(x, name, LT_SITE_HEAD, weight);
+    lt_site site = lti_open_site(x, name, LT_SITE_HEAD, weight);
     lt_t y = site.param ? product(&site, x) : lt_nil(x.graph);
     lt_scope_end(x.graph);
     return y;
@@ -77,9 +49,9 @@ static lt_t terms_on_logits(lt_t z, int n, const lt_head_term *terms, lt_t norm)
 lt_t lt_nn_head_loss(lt_t x, const char *name, const char *weight, int n, const lt_head_term *terms, lt_t norm)
 {
     if (!x.graph || lt_graph_status(x.graph) != LT_OK) return x;
-    lt_site site = open_site(x, name, LT_SITE_HEAD, weight);
+    lt_site site = lti_open_site(x, name, LT_SITE_HEAD, weight);
     lt_t loss = lt_nil(x.graph);
-    if (site.param && (lt_site_has_output(&site) || !lt_is_nil(own(&site, "bias"))))
+    if (site.param && (lt_site_has_output(&site) || !lt_is_nil(lti_own(&site, "bias"))))
         loss = terms_on_logits(product(&site, x), n, terms, norm);
     else if (site.param)
         loss = lt_head_loss(lt_site_input(&site, x), lt_site_weight(&site), n, terms, norm);
@@ -90,7 +62,7 @@ lt_t lt_nn_head_loss(lt_t x, const char *name, const char *weight, int n, const 
 lt_t lt_nn_embedding(lt_t index, const char *name)
 {
     if (!index.graph || lt_graph_status(index.graph) != LT_OK) return index;
-    lt_site site = open_site(index, name, LT_SITE_EMBEDDING, NULL);
+    lt_site site = lti_open_site(index, name, LT_SITE_EMBEDDING, NULL);
     lt_t y = lt_nil(index.graph);
     if (site.param) {
         lt_t w = lt_site_weight(&site); /* [N, C] */
@@ -103,7 +75,7 @@ lt_t lt_nn_embedding(lt_t index, const char *name)
 static lt_t rms_norm(lt_t x, const char *name, double eps, double offset)
 {
     if (!x.graph || lt_graph_status(x.graph) != LT_OK) return x;
-    lt_site site = open_site(x, name, LT_SITE_NORM, NULL);
+    lt_site site = lti_open_site(x, name, LT_SITE_NORM, NULL);
     lt_t y = lt_nil(x.graph);
     if (site.param) {
         lt_t gain = lt_site_weight(&site); /* [C] */
@@ -126,8 +98,8 @@ lt_t lt_nn_rms_norm_plus_one(lt_t x, const char *name, double eps)
 lt_t lt_nn_layer_norm(lt_t x, const char *name, double eps)
 {
     if (!x.graph || lt_graph_status(x.graph) != LT_OK) return x;
-    lt_site site = open_site(x, name, LT_SITE_NORM, NULL);
-    lt_t y = site.param ? lt_layer_norm(x, lt_site_weight(&site), own(&site, "bias"), eps) : lt_nil(x.graph);
+    lt_site site = lti_open_site(x, name, LT_SITE_NORM, NULL);
+    lt_t y = site.param ? lt_layer_norm(x, lt_site_weight(&site), lti_own(&site, "bias"), eps) : lt_nil(x.graph);
     lt_scope_end(x.graph);
     return y;
 }

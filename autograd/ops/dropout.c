@@ -65,7 +65,7 @@ lt_t lt_dropout(lt_t x, double p)
 {
     if (lt_is_nil(x)) return lti_emit(&lti_op_dropout, 2, (lt_t[]){x, x}, NULL, 0);
     if (!(p >= 0 && p < 1)) return lti_graph_fail(x.graph, LT_EINVAL, "dropout: p = %g is not in [0, 1)", p);
-    if (p == 0) return x;
+    if (p == 0 || !lt_is_training(x.graph)) return x;
     dropout_attr attr = {.p = p, .seed = lti_graph_seed(x.graph), .stream = lti_random_stream(x.graph)};
     return lti_emit(&lti_op_dropout, 2, (lt_t[]){x, lt_scalar(x.graph, "step", 0)}, &attr, sizeof attr);
 }

@@ -85,8 +85,22 @@ LT_API void lt_checkpoint_begin(lt_graph *graph);
 LT_API void lt_checkpoint_end(lt_graph *graph);
 /* Cheap nodes (norms, activations, casts) are computed again in the backward instead of kept. Default off. */
 LT_API void lt_recompute_cheap(lt_graph *graph, bool on);
+/* Every value of 1,024 elements or more that the backward reads is kept for it in `type` (LT_BF16, or LT_F32: the
+ * default), but for those lt_store decides about, inputs and params. */
+LT_API void lt_store_activations(lt_graph *graph, lt_dtype type);
 /* x is kept for the backward in `type` (LT_BF16, or LT_F32: the default); the forward uses it unrounded. */
 LT_API lt_t lt_store(lt_t x, lt_dtype type);
+
+/* ---- How it computes ---- */
+/* Type of the factors of dense products recorded from here on, forward and backward: LT_F32, the default, or LT_BF16
+ * (sums, results and gradients stay f32). A factor is rounded once and what is kept of it for the backward is the
+ * rounded value. Lattice weights are not concerned. */
+LT_API void lt_compute(lt_graph *graph, lt_dtype type);
+LT_API lt_dtype lt_compute_type(const lt_graph *graph);
+/* Whether what is recorded from here on is for training, the default: batch norms use and average the batch's own
+ * statistics, dropout drops. Otherwise running averages are used and nothing is dropped. */
+LT_API void lt_training(lt_graph *graph, bool on);
+LT_API bool lt_is_training(const lt_graph *graph);
 
 /* ---- Side effects ---- */
 /* Nodes that write params recorded from here on belong to `phase` (0..31; default 0). A plan runs the phases it was

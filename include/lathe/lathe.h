@@ -16,6 +16,8 @@
 #include "lathe/params.h"  /* durable named arrays */
 #include "lathe/graph.h"   /* recording: leaves, names, gradients, what is kept for the backward */
 #include "lathe/ops.h"     /* the operators */
+#include "lathe/images.h"  /* convolution, pooling, batch norm */
+#include "lathe/recurrent.h" /* LSTM, GRU */
 #include "lathe/plan.h"    /* compiling a recipe and running it */
 #include "lathe/attach.h"  /* sites and hooks: changing what a model computes from outside */
 #include "lathe/nn.h"      /* layers, initial values */
@@ -24,7 +26,8 @@
 #include "lathe/gguf.h"    /* GGUF files */
 #include "lathe/data.h"    /* tokenizers, data sets, batches */
 #include "lathe/chat.h"    /* conversations as tokens */
-#include "lathe/models.h"  /* the networks and their files */
+#include "lathe/networks.h" /* perceptrons, convolutional and recurrent networks */
+#include "lathe/models.h"  /* transformers, and every network as files */
 #include "lathe/convert.h" /* models from one format to another */
 #include "lathe/infer.h"   /* generation with a cache */
 #include "lathe/qat.h"     /* training on the grid that ships */

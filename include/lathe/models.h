@@ -14,7 +14,8 @@
 #ifndef LATHE_MODELS_H
 #define LATHE_MODELS_H
 
-#include "lathe/data.h"
+#include "lathe/classes.h"
+#include "lathe/networks.h"
 #include "lathe/ops.h"
 
 #ifdef __cplusplus
@@ -75,6 +76,8 @@ typedef struct lt_model_input {
     lt_t spans;     /* int32 [B, T, 2]: which keys each position sees, as lt_attention_config.spans */
     lt_t positions; /* int32 [B, T], learned positions only: place in the document; absent: 0 .. T - 1 */
     lt_t types;     /* int32 [B, T], BERT only: token types; absent: 0 */
+    lt_t x;         /* networks that read numbers: [B, ..shape of a row] */
+    lt_t last;      /* int32 [B], classifiers of texts: b T + length - 1, where each text ends; absent: the last step */
 } lt_model_input;
 
 /* Hidden state after the last norm [B, T, C]. */
@@ -91,19 +94,6 @@ LT_API lt_t lt_transformer_loss(lt_graph *graph, const lt_transformer_config *co
 LT_API bool lt_transformer_is_encoder(const lt_transformer_config *config);       /* BERT */
 LT_API bool lt_transformer_learns_positions(const lt_transformer_config *config); /* GPT-2, BERT */
 
-/* ---- Multi-layer perceptron with ReLU ---- */
-typedef struct lt_mlp_config {
-    size_t size;
-    int64_t inputs, classes;
-    int n_hidden; /* 0 .. 7 */
-    int64_t hidden[7];
-} lt_mlp_config;
-LT_API void lt_mlp_config_init(lt_mlp_config *config);
-/* "fc1.weight", "fc1.bias", ...: uniform in +-1/sqrt(inputs of the layer), as torch.nn.Linear. */
-LT_API LT_MUST_USE lt_status lt_mlp_params(lt_params *params, const lt_mlp_config *config, uint64_t seed);
-/* x [R, inputs] -> logits [R, classes]. */
-LT_API lt_t lt_mlp_logits(lt_graph *graph, const lt_mlp_config *config, lt_t x);
-
 /* ---- A model as files: a Hugging Face directory, a lathe checkpoint directory or a GGUF file ---- */
 typedef struct lt_model lt_model; /* owns its params, its tokenizer and its config */
 
@@ -118,6 +108,12 @@ LT_API LT_MUST_USE lt_status lt_model_open_frozen(lt_ctx *ctx, const char *path,
  * bytes. */
 LT_API LT_MUST_USE lt_status lt_model_create(lt_ctx *ctx, const char *init, const char *tokenizer, uint64_t seed,
                                              lt_model **model);
+/* The same for the rows and classes of `data` (may be NULL): also "cnn:filters=16,stages=3,blocks=1,depthwise=1",
+ * "mlp:hidden=256/128" and "lstm:dim=64,hidden=128,layers=1" or "gru:..", whose input and number of classes are the data's
+ * where SPEC leaves them out. A recurrent network of token rows is a language model, of labelled rows a classifier; of
+ * numbers each row of the second last axis is a step. LT_EINVAL when model and data do not fit. */
+LT_API LT_MUST_USE lt_status lt_model_create_for(lt_ctx *ctx, const char *init, const char *tokenizer,
+                                                 const lt_dataset *data, uint64_t seed, lt_model **model);
 LT_API void lt_model_free(lt_model *model); /* NULL is fine */
 /* Writes config.json, model.safetensors, the tokenizer's files and generation_config.json into a directory, each
  * atomically; unknown keys of the config that was read are written back. `dtype`: "F32", "F16" or "BF16". Not for
@@ -132,11 +128,20 @@ LT_API lt_t lt_model_logits(const lt_model *model, lt_graph *graph, const lt_mod
 /* Whether blocks compute their activations again in the backward. Default false. */
 LT_API void lt_model_set_checkpoint(lt_model *model, bool on);
 
+/* What a model learns: the rows it takes (classes.h), and how an answer is judged. */
+LT_API lt_dataset_kind lt_model_reads(const lt_model *model); /* LT_DATA_TOKENS: it predicts the next token */
+LT_API int64_t lt_model_vocab(const lt_model *model);         /* 0 for a model that reads numbers */
+LT_API int64_t lt_model_context(const lt_model *model);       /* longest sequence it was made for; 0: numbers */
+LT_API int64_t lt_model_classes(const lt_model *model);       /* 0 for a language model */
+LT_API bool lt_model_is_transformer(const lt_model *model);
+/* LT_EINVAL with the reason when the rows of `data` are none the model can read or answer. */
+LT_API LT_MUST_USE lt_status lt_model_check_data(const lt_model *model, const lt_dataset *data);
+
 LT_API lt_params *lt_model_params(const lt_model *model);
-LT_API const lt_transformer_config *lt_model_config(const lt_model *model);
-LT_API lt_tokenizer *lt_model_tokenizer(const lt_model *model);
-LT_API const char *lt_model_family(const lt_model *model); /* "llama" */
-LT_API int64_t lt_model_parameters(const lt_model *model); /* elements of all weights */
+LT_API const lt_transformer_config *lt_model_config(const lt_model *model); /* NULL unless it is a transformer */
+LT_API lt_tokenizer *lt_model_tokenizer(const lt_model *model);             /* NULL: it reads numbers */
+LT_API const char *lt_model_family(const lt_model *model);                  /* "llama" */
+LT_API int64_t lt_model_parameters(const lt_model *model);                  /* elements of all weights */
 LT_API bool lt_model_frozen(const lt_model *model);
 /* Ids that end a text: generation_config.json's, config.json's or the tokenizer's; returns how many, at most 8. */
 LT_API int lt_model_end_ids(const lt_model *model, int32_t ids[8]);

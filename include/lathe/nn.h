@@ -11,7 +11,9 @@
 #define LATHE_NN_H
 
 #include "lathe/attach.h"
+#include "lathe/images.h"
 #include "lathe/ops.h"
+#include "lathe/recurrent.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,6 +27,15 @@ LT_API lt_t lt_nn_rms_norm(lt_t x, const char *name, double eps);
 /* The same with gain 1 + weight (Gemma). */
 LT_API lt_t lt_nn_rms_norm_plus_one(lt_t x, const char *name, double eps);
 LT_API lt_t lt_nn_layer_norm(lt_t x, const char *name, double eps); /* bias optional */
+
+/* x [B, H, W, I], weight [O, I/groups, KH, KW], bias [O] where it exists -> [B, OH, OW, O]. */
+LT_API lt_t lt_nn_conv2d(lt_t x, const char *name, const lt_conv_config *config);
+/* weight, bias, running_mean, running_var [C]; the last two are not trained. */
+LT_API lt_t lt_nn_batch_norm(lt_t x, const char *name, const lt_batch_norm_config *config);
+LT_API lt_t lt_nn_group_norm(lt_t x, const char *name, int64_t groups, double eps); /* weight, bias [C] */
+/* weight_ih, weight_hh, and where they exist bias_ih, bias_hh: sites "<name>.ih" and "<name>.hh". */
+LT_API lt_recurrent lt_nn_lstm(lt_t x, const char *name, lt_t h0, lt_t c0);
+LT_API lt_recurrent lt_nn_gru(lt_t x, const char *name, lt_t h0);
 
 /* The output layer `name`, whose weight is the parameter `weight` ("token_embd.weight" when tied): logits
  * [.., C] -> [.., V], or the loss of its logits, which then never exist as a whole (lt_head_loss). */

@@ -124,6 +124,13 @@ LT_API lt_t lt_dropout(lt_t x, double p);
 /* Mean of -log softmax(z)[target] over rows whose target is >= 0. z [.., V], target int32 [..]. `norm`, a rank-0 value,
  * divides the sum instead of the number of unmasked rows; nil for that number. */
 LT_API lt_t lt_cross_entropy(lt_t z, lt_t target, lt_t norm);
+/* The same against (1 - smoothing) onehot + smoothing / V (Szegedy et al. 2016), smoothing in [0, 1). */
+LT_API lt_t lt_cross_entropy_smooth(lt_t z, lt_t target, lt_t norm, double smoothing);
+/* Mean of -t log sigmoid(z) - (1 - t) log(1 - sigmoid(z)) over all elements; z and t of one shape, t in [0, 1]. */
+LT_API lt_t lt_bce(lt_t z, lt_t t);
+/* Mean over rows with target >= 0 of 1/V sum over j != target of max(0, margin - z[target] + z[j]), as
+ * torch.nn.MultiMarginLoss. z [.., V], target int32 [..]; norm as in lt_cross_entropy. */
+LT_API lt_t lt_hinge(lt_t z, lt_t target, lt_t norm, double margin);
 LT_API lt_t lt_mse(lt_t a, lt_t b); /* mean (a - b)^2 */
 /* T^2 mean over rows of KL(softmax(teacher/T) || softmax(student/T)); no gradient to the teacher. [.., V] both. */
 LT_API lt_t lt_kl_div(lt_t student, lt_t teacher, double temperature);
@@ -135,6 +142,7 @@ typedef struct lt_head_term {
     double weight;
     double temperature; /* kl */
     lt_t input;         /* cross entropy: int32 target [..]; kl: the teacher's logits [.., V] */
+    double smoothing;   /* cross entropy: of the labels, in [0, 1) */
 } lt_head_term;
 LT_API const struct lti_head_kind *lt_head_cross_entropy(void);
 LT_API const struct lti_head_kind *lt_head_kl(void);

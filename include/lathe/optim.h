@@ -46,7 +46,14 @@ LT_API bool lt_schedule_parse(const char *name, lt_schedule_kind *kind); /* "con
 LT_API double lt_lr_at(const lt_schedule *schedule, int64_t step, int64_t total);
 
 /* ---- Optimizers ---- */
-typedef enum lt_optimizer_kind { LT_ADAMW = 0, LT_SGD } lt_optimizer_kind;
+typedef enum lt_optimizer_kind {
+    LT_ADAMW = 0,
+    LT_SGD,
+    LT_ADAMW_8BIT, /* AdamW whose moments are kept in 8 bits, blocks of 256 with a scale each (Dettmers et al. 2022) */
+    LT_LION,       /* sign of an interpolated momentum (Chen et al. 2023) */
+    LT_MUON        /* orthogonalised momentum for matrices (Jordan et al. 2024), AdamW for the rest */
+} lt_optimizer_kind;
+LT_API bool lt_optimizer_parse(const char *name, lt_optimizer_kind *kind); /* "adamw", "adamw_8bit" or "adamw8bit" .. */
 
 /* What parameters whose name matches get; the first matching group counts. */
 typedef struct lt_optimizer_group {
@@ -59,11 +66,17 @@ typedef struct lt_optimizer_group {
 typedef struct lt_optimizer_config {
     size_t size;
     lt_optimizer_kind kind;
-    double beta1, beta2, eps; /* adamw */
-    double momentum;          /* sgd */
+    double beta1, beta2,
+        eps;         /* adamw; of Lion the betas. Negative: the kind's own: 0.9, 0.999 (Lion 0.9, 0.99), 1e-8 */
+    double momentum; /* sgd */
     bool nesterov;
-    double weight_decay;  /* of all parameters, also those of one axis, unless a group says otherwise */
-    double max_grad_norm; /* split: clip the global norm to it; 0: never */
+    double weight_decay;      /* of all parameters, also those of one axis, unless a group says otherwise */
+    double max_grad_norm;     /* split: clip the global norm to it; 0: never */
+    double layer_decay;       /* learning rates fall by this factor a layer from the head down ("blk.N", "stage.N",
+                             "rnn.N"; the embedding below all); 1, the default: not */
+    double ema_decay;         /* keep "<name>:ema", an average of each trained weight with this decay; 0: none */
+    const char *muon_pattern; /* muon: which matrices; NULL: those of two axes but embedding and output */
+    double muon_lr_scale;     /* muon: its rate is lr x this x 0.2 sqrt(max(m, n)) (Liu et al. 2025); default 1 */
     int n_groups;
     const lt_optimizer_group *groups; /* copied by lt_optimizer_create */
 } lt_optimizer_config;
@@ -80,7 +93,9 @@ LT_API LT_MUST_USE lt_status lt_optimizer_create(lt_ctx *ctx, lt_params *params,
 LT_API void lt_optimizer_free(lt_optimizer *optimizer); /* NULL is fine; graphs and plans stay valid */
 LT_API int lt_optimizer_count(const lt_optimizer *optimizer);
 LT_API lt_param *lt_optimizer_param(const lt_optimizer *optimizer, int index);
-LT_API size_t lt_optimizer_bytes(const lt_optimizer *optimizer); /* of moments */
+LT_API size_t lt_optimizer_bytes(const lt_optimizer *optimizer); /* of moments and averages */
+/* Exchanges each trained weight with its average (ema_decay): to evaluate or save the averages, and back. */
+LT_API void lt_optimizer_swap_ema(lt_optimizer *optimizer);
 
 /* Each of the next three records into the graph and returns its status. A param the loss does not depend on, and one
  * that is no longer trainable, stays as it is.

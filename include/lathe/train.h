@@ -45,8 +45,10 @@ typedef struct lt_train_progress {
     double lr, grad_norm;        /* grad_norm: NaN in fused steps */
     double tokens_per_second, seconds, eta;
     uint64_t rss_bytes;
-    bool skipped;     /* a non-finite gradient: the update was left out */
-    const char *note; /* "checkpoint saved", "rolled back to step 40", ... or NULL */
+    double accuracy;   /* of the last validation, for models with classes; NaN without */
+    const char *times; /* share of the step's time by kernel, "matmul 0.81, attention 0.07, .."; NULL: not measured */
+    bool skipped;      /* a non-finite gradient: the update was left out */
+    const char *note;  /* "checkpoint saved", "rolled back to step 40", ... or NULL */
 } lt_train_progress;
 
 typedef struct lt_train_config {
@@ -61,7 +63,7 @@ typedef struct lt_train_config {
     const char *lr_schedule;         /* "cosine" (default), "linear", "constant", "wsd" */
     double warmup_ratio;             /* of the steps, default 0.05 */
     double lr_min_ratio;             /* of the learning rate at the end, default 0 */
-    const char *optimizer;           /* "adamw" (default), "sgd" */
+    const char *optimizer;           /* "adamw" (default), "adamw_8bit", "lion", "muon", "sgd" */
     double weight_decay;             /* default 0 */
     double beta1, beta2, eps;        /* 0.9, 0.999, 1e-8 */
     double momentum;                 /* sgd; default 0 */
@@ -75,11 +77,18 @@ typedef struct lt_train_config {
     int64_t log_every;               /* steps between progress calls and metrics lines, default 1 */
     const char *resume;              /* "auto" (default), a checkpoint directory, or "never" (NULL): removes old ones */
     bool checkpoint_activations;
-    uint64_t memory_limit;    /* bytes; 0: what the machine has */
-    double max_seconds;       /* save and return LT_EINTERRUPTED after; 0: none */
-    lt_quant_policy quant;    /* QAT; type LT_F32 and embedding LT_F32: none */
-    double qat_start;         /* share of the steps trained in float first, default 0 */
-    const volatile int *stop; /* checked between micro-steps: nonzero saves and returns LT_EINTERRUPTED */
+    const char *compute; /* factors of products: "f32" (default), "bf16", or "auto": the faster one, measured */
+    const char *store_activations; /* what the backward reads is kept in "f32" (default) or "bf16" */
+    const char *frozen_type;       /* frozen matrices are held in "f32" (default) or "bf16" */
+    double layer_decay;            /* learning rates fall by this factor a layer from the head down; default 1 */
+    double ema_decay;              /* average the weights, evaluate and save the averages; default 0: not */
+    double label_smoothing;        /* of the labels, default 0 */
+    const char *compare;           /* comma-separated directories of other runs, drawn into report.html; NULL */
+    uint64_t memory_limit;         /* bytes; 0: what the machine has */
+    double max_seconds;            /* save and return LT_EINTERRUPTED after; 0: none */
+    lt_quant_policy quant;         /* QAT; type LT_F32 and embedding LT_F32: none */
+    double qat_start;              /* share of the steps trained in float first, default 0 */
+    const volatile int *stop;      /* checked between micro-steps: nonzero saves and returns LT_EINTERRUPTED */
     void (*on_start)(void *user, const lt_train_start *start);
     void (*on_progress)(void *user, const lt_train_progress *progress);
     void *user;
@@ -107,7 +116,8 @@ LT_API LT_MUST_USE lt_status lt_train_forecast(lt_model *model, const lt_dataset
                                                const lt_train_config *config, lt_forecast *forecast);
 
 typedef struct lt_eval_result {
-    double perplexity, nll; /* nll: mean over scored tokens, natural logarithm */
+    double perplexity, nll; /* nll: mean over scored tokens (or rows with a class), natural logarithm */
+    double accuracy;        /* share of rows whose class is the likeliest; NaN for language models */
     int64_t tokens, documents, rows;
     double seconds, tokens_per_second;
     uint64_t peak_rss_bytes, model_bytes;
@@ -133,6 +143,17 @@ LT_API LT_MUST_USE lt_status lt_model_with_codes(lt_model *model, const char *pa
 LT_API LT_MUST_USE lt_status lt_report_write(lt_ctx *ctx, const char *path, const char *title, int runs,
                                              const char *const *names, const char *const *metrics_paths,
                                              const char *table);
+
+/* A range test of the learning rate (Smith, 2017): from `low` to `high`, growing by a factor each of `steps` steps, on
+ * copies of the weights; the model is as before afterwards. `svg` (may be NULL): where the picture goes. */
+typedef struct lt_lr_found {
+    double steepest;  /* rate where the smoothed loss falls fastest */
+    double suggested; /* a tenth of the rate where the loss was lowest, or `steepest` when that is lower */
+    double lowest_loss, diverged_at; /* diverged_at: the rate of the last step when it stopped early, else NaN */
+    int64_t steps;
+} lt_lr_found;
+LT_API LT_MUST_USE lt_status lt_lr_find(lt_model *model, const lt_dataset *train, const lt_train_config *config,
+                                        double low, double high, int64_t steps, const char *svg, lt_lr_found *found);
 
 /* Resident bytes now and at their highest, anonymous and file-backed apart. */
 typedef struct lt_memory {
