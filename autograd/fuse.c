@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+extern const lti_op lti_op_cast, lti_op_reshape;
+
 lti_ref lti_root(const lti_compiler *c, lti_ref r)
 {
     while (c->node[r.node].op->flags & LTI_VIEW && r.output == 0) r = c->node[r.node].in[0];
@@ -44,23 +46,44 @@ static void mark_live(lti_compiler *c)
 
 static bool mergeable(const lti_node *n)
 {
-    return !(n->op->flags & (LTI_EFFECT | LTI_NO_CSE)) && !(n->flags & LTI_NODE_LAZY) && !n->segment &&
-           n->after == LTI_NONE;
+    return !(n->op->flags & (LTI_EFFECT | LTI_NO_CSE)) && !(n->flags & LTI_NODE_LAZY) && n->after == LTI_NONE;
 }
 
-static uint64_t hash_node(const lti_node *n)
+/* A cast looks at elements alone: casts of one value and of a view of it are one. */
+static lti_ref essence(const lti_compiler *c, const lti_node *n, int k)
+{
+    return n->op == &lti_op_cast ? lti_root(c, n->in[k]) : n->in[k];
+}
+
+static uint64_t hash_node(const lti_compiler *c, const lti_node *n)
 {
     uint64_t h = (uintptr_t)n->op;
-    for (int k = 0; k < n->n_in; k++) h = (h ^ ((uint64_t)n->in[k].node << 4 | n->in[k].output)) * 0x9E3779B97F4A7C15u;
+    for (int k = 0; k < n->n_in; k++) {
+        lti_ref r = essence(c, n, k);
+        h = (h ^ ((uint64_t)r.node << 4 | r.output)) * 0x9E3779B97F4A7C15u;
+    }
     const unsigned char *attr = n->attr;
     for (size_t k = 0; k < n->attr_size; k++) h = (h ^ attr[k]) * 1099511628211u;
     return h ^ h >> 29;
 }
 
-static bool equal_nodes(const lti_node *a, const lti_node *b)
+static bool equal_nodes(const lti_compiler *c, const lti_node *a, const lti_node *b)
 {
-    return a->op == b->op && a->n_in == b->n_in && a->attr_size == b->attr_size &&
-           memcmp(a->in, b->in, a->n_in * sizeof *a->in) == 0 && memcmp(a->attr, b->attr, a->attr_size) == 0;
+    if (a->op != b->op || a->n_in != b->n_in || a->attr_size != b->attr_size || a->segment != b->segment) return false;
+    for (int k = 0; k < a->n_in; k++) {
+        lti_ref x = essence(c, a, k), y = essence(c, b, k);
+        if (x.node != y.node || x.output != y.output) return false;
+    }
+    return memcmp(a->attr, b->attr, a->attr_size) == 0;
+}
+
+/* `n` is what node `first` is: it takes its place, or shows it under its own shape. Returns what its readers read. */
+static uint32_t merge(lti_compiler *c, uint32_t n, uint32_t first)
+{
+    if (lti_value_same(&c->node[n].out[0], &c->node[first].out[0])) return first;
+    c->node[n].op = &lti_op_reshape;
+    c->node[n].in[0] = (lti_ref){first, 0};
+    return n;
 }
 
 /* Every input is redirected to the first node that equals its producer. */
@@ -81,10 +104,10 @@ static lt_status merge_equal(lti_compiler *c)
         if (!c->live[i]) continue;
         for (int k = 0; k < n->n_in; k++) n->in[k].node = same[n->in[k].node];
         if (!mergeable(n)) continue;
-        uint32_t h = (uint32_t)hash_node(n) & (size - 1);
-        while (table[h] && !equal_nodes(&c->node[table[h] - 1], n)) h = (h + 1) & (size - 1);
+        uint32_t h = (uint32_t)hash_node(c, n) & (size - 1);
+        while (table[h] && !equal_nodes(c, &c->node[table[h] - 1], n)) h = (h + 1) & (size - 1);
         if (table[h])
-            same[i] = table[h] - 1;
+            same[i] = merge(c, i, table[h] - 1);
         else
             table[h] = i + 1;
     }

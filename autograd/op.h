@@ -132,6 +132,7 @@ enum {
     LTI_KEEP = 8,    /* never computed again, whatever the segment says (quantization) */
     LTI_LEAF = 16,   /* the plan provides the bytes */
     LTI_NO_CSE = 32, /* two equal nodes are not one */
+    LTI_AHEAD = 64,  /* output 1 + i is the gradient of input i, made in the forward when somebody reads it */
 };
 
 struct lti_op {

@@ -1,20 +1,22 @@
 /* order.c - a sequence for the live nodes.
  *
- * Index order is a valid order of the values; three things bend it. A node with side effects waits for every
+ * Index order is a valid order of the values; four things bend it. A node with side effects waits for every
  * reader of the old value, and then runs at once (an update right after its gradient frees the gradient). A lazy clone
  * runs when its first reader is placed, an eager one as soon as its input is there. A node recorded `after` a writer
- * waits for it. */
+ * waits for it. And what an effect may wait for beside its gradient comes early though it was recorded late: leaves
+ * first of all, a single number (the flag that allows updates) as soon as what it is made of is there. Without that
+ * every gradient of a step would live to the end of the backward. */
 #include "autograd/compile.h"
 
 typedef struct edge {
-    uint32_t effect, next; /* who waits (an effect or an eager node); next edge of the same node, or LTI_NONE */
+    uint32_t effect, next; /* who waits (an effect or a hasty node); next edge of the same node, or LTI_NONE */
 } edge;
 
 typedef struct orderer {
     lti_compiler *c;
     uint8_t *placed;    /* [count]: 1 placed, 2 being placed */
-    uint32_t *waiting;  /* [count]: for effects, how many nodes they wait for */
-    uint32_t *edges_of; /* [count]: head of the list of effects that wait for the node */
+    uint32_t *waiting;  /* [count]: for effects and hasty nodes, how many nodes they wait for */
+    uint32_t *edges_of; /* [count]: head of the list of those that wait for the node */
     edge *edges;
     int n_edges, edges_capacity;
 } orderer;
@@ -62,6 +64,22 @@ static bool effect_edges(orderer *o, uint32_t i)
     return true;
 }
 
+/* Runs as soon as its inputs are there: the narrow copy of a stored value, and what makes a single number. */
+static bool is_hasty(const lti_node *n)
+{
+    if (n->flags & LTI_NODE_EAGER) return true;
+    return !(n->op->flags & (LTI_LEAF | LTI_EFFECT)) && !(n->flags & LTI_NODE_LAZY) && n->op->n_out == 1 &&
+           lti_value_count(&n->out[0]) == 1;
+}
+
+static bool hasty_edges(orderer *o, uint32_t i)
+{
+    const lti_node *n = &o->c->node[i];
+    for (int k = 0; k < n->n_in; k++)
+        if (!add_edge(o, n->in[k].node, i)) return false;
+    return true;
+}
+
 static lt_status place(orderer *o, uint32_t i);
 
 static lt_status place_needs_of_effect(orderer *o, uint32_t i)
@@ -72,7 +90,7 @@ static lt_status place_needs_of_effect(orderer *o, uint32_t i)
     return LT_OK;
 }
 
-/* Appends i, then every effect that waited for nothing else. */
+/* Appends i, then every node that waited for nothing else. */
 static lt_status append(orderer *o, uint32_t i)
 {
     o->placed[i] = 1;
@@ -107,9 +125,12 @@ static lt_status place_all(orderer *o)
     for (uint32_t i = 0; i < c->count; i++)
         if (c->live[i] && c->node[i].op->flags & LTI_EFFECT && !effect_edges(o, i)) return LT_ENOMEM;
     for (uint32_t i = 0; i < c->count; i++)
-        if (c->live[i] && c->node[i].flags & LTI_NODE_EAGER && !add_edge(o, c->node[i].in[0].node, i)) return LT_ENOMEM;
+        if (c->live[i] && is_hasty(&c->node[i]) && !hasty_edges(o, i)) return LT_ENOMEM;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->live[i] && c->node[i].op->flags & LTI_LEAF && c->node[i].after == LTI_NONE) LTI_TRY(place(o, i));
     for (uint32_t i = 0; i < c->count; i++)
         if (c->live[i] && !(c->node[i].flags & LTI_NODE_LAZY)) LTI_TRY(place(o, i));
+    for (int r = 0; r < c->n_results; r++) LTI_TRY(place(o, c->result[r].node)); /* a lazy node that nobody reads */
     return LT_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "lathe/params.h"
 
 struct lt_param {
+    lt_ctx *ctx;
     char *name;
     void *data;
     lt_dtype type;

@@ -177,6 +177,7 @@ size_t lt_plan_live_bytes(const lt_plan *plan)
 void lt_plan_timing(lt_plan *plan, bool on)
 {
     plan->timing = on;
+    for (int i = 0; on && i < plan->n_times; i++) plan->times[i].seconds = 0, plan->times[i].calls = 0;
 }
 
 void lt_plan_times(const lt_plan *plan, void (*fn)(void *user, const char *op, double seconds, int64_t calls),

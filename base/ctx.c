@@ -1,8 +1,14 @@
 /* ctx.c - contexts: one allocator, one message.
  *
  * The message lives in a fixed buffer, so that a failure to allocate can still be told. Each block carries a hidden
- * 64-byte header with its size: that keeps the count of live bytes exact without asking the caller for sizes. */
+ * 64-byte header with its size: that keeps the count of live bytes exact without asking the caller for sizes.
+ *
+ * Blocks from 1 MB on are zeroed by all threads, each its share: a page belongs to the memory node of the thread that
+ * touches it first, so weights, moments and the arena come to lie on all nodes whose cores will work on them, and not
+ * on that of the thread that asked. */
 #include "base/ctx.h"
+
+#include "base/par.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +19,7 @@
 #define HEADER 64
 #define HUGE_PAGE ((size_t)2 << 20)
 #define LARGE (2 * HUGE_PAGE)
+#define SHARED ((size_t)1 << 20) /* zeroed by all threads */
 
 struct lt_ctx {
     lt_allocator allocator;
@@ -115,6 +122,29 @@ lt_status lti_fail_in(lt_ctx *ctx, const char *format, ...)
     return ctx->status;
 }
 
+typedef struct zero_job {
+    char *block;
+    size_t bytes, piece;
+} zero_job;
+
+static void zero_task(void *arg, int64_t task, int thread)
+{
+    const zero_job *job = arg;
+    size_t begin = (size_t)task * job->piece, left = job->bytes - begin;
+    (void)thread;
+    memset(job->block + begin, 0, left < job->piece ? left : job->piece);
+}
+
+/* In pieces of a huge page, which would otherwise be touched by two threads. */
+static void zero(char *block, size_t bytes)
+{
+    zero_job job = {block, bytes, bytes < LARGE ? HUGE_PAGE / 8 : HUGE_PAGE};
+    if (bytes < SHARED)
+        memset(block, 0, bytes);
+    else
+        lti_par_fixed((int64_t)((bytes + job.piece - 1) / job.piece), zero_task, &job);
+}
+
 void *lti_alloc(lt_ctx *ctx, size_t bytes)
 {
     ctx->allocations++;
@@ -125,7 +155,7 @@ void *lti_alloc(lt_ctx *ctx, size_t bytes)
                  ctx->live);
         return NULL;
     }
-    memset(block, 0, bytes + HEADER);
+    zero(block, bytes + HEADER);
     memcpy(block, &bytes, sizeof bytes);
     ctx->live += bytes;
     if (ctx->live > ctx->peak) ctx->peak = ctx->live;

@@ -43,7 +43,7 @@ typedef struct model_bench {
 static uint64_t read_bytes(const lt_model *model)
 {
     const lt_params *params = lt_model_params(model);
-    bool tied = lt_model_config(model)->tied;
+    bool tied = !lt_params_find(params, "output.weight");
     uint64_t bytes = 0;
     for (int i = 0; i < lt_params_count(params); i++) {
         const lt_param *p = lt_params_at(params, i);
@@ -79,7 +79,7 @@ static double quantile(int64_t n, const double *sorted, double q)
 
 static lt_status time_prompts(model_bench *b, bench_case *r, lt_session *session, const lt_ids *prompts, int32_t *ids)
 {
-    int64_t vocab = lt_model_config(b->model)->vocab;
+    int64_t vocab = lt_model_vocab(b->model);
     double seconds[PROMPT_RUNS + 1];
     for (int i = 0; i <= PROMPT_RUNS; i++) {
         const lt_real *logits;
@@ -98,7 +98,7 @@ static lt_status time_prompts(model_bench *b, bench_case *r, lt_session *session
 
 static lt_status time_steps(model_bench *b, bench_case *r, lt_session *session, int32_t *ids)
 {
-    int64_t vocab = lt_model_config(b->model)->vocab, n = b->o->tokens;
+    int64_t vocab = lt_model_vocab(b->model), n = b->o->tokens;
     const lt_real *logits;
     lt_status status = lt_session_step(session, ids, &logits); /* plans; not counted */
     cli_energy_start(&b->energy);
@@ -153,9 +153,10 @@ static lt_status prepare(model_bench *b, int64_t seed)
     b->prompt.count = b->o->prompt_tokens;
     if (!b->seconds || !b->prompt.ids) return LT_ENOMEM;
     uint64_t state = (uint64_t)seed * 2 + 1;
-    for (int64_t i = 0; i < b->prompt.count; i++) {
+    int64_t vocab = lt_model_vocab(b->model); /* 0: it reads numbers, as the session will say */
+    for (int64_t i = 0; i < b->prompt.count && vocab > 0; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX generator */
-        b->prompt.ids[i] = (int32_t)((state >> 33) % (uint64_t)lt_model_config(b->model)->vocab);
+        b->prompt.ids[i] = (int32_t)((state >> 33) % (uint64_t)vocab);
     }
     return LT_OK;
 }

@@ -42,6 +42,9 @@ static int add_part(cli *c, json_t *report, const char *key, char *text)
 int cli_eval_golden(cli *c, const cli_golden_call *call, json_t *report)
 {
     if (!call->o->prompts) return EXIT_DONE;
+    if (!lt_model_tokenizer(call->model))
+        return cli_fail(c, EXIT_USAGE, "this %s reads numbers: golden outputs are of models that write text",
+                        lt_model_family(call->model));
     cli_count progress = {.cli = c, .last = cli_seconds()};
     lt_dataset_options rows; /* only its chat is of use here */
     lt_chat *chat;

@@ -54,6 +54,11 @@ int cli_option_find(const cli_verb *verb, const char *name)
     return -1;
 }
 
+bool cli_option_shadowed(const cli_verb *verb, int index)
+{
+    return cli_option_find(verb, cli_option_at(verb, index)->name) != index;
+}
+
 bool cli_option_later(const cli_verb *verb, const char *name)
 {
     for (const char *const *later = verb->later; later && *later; later++)

@@ -88,6 +88,8 @@ void cli_help(FILE *file, const cli_verb *verb);
 int cli_option_count(const cli_verb *verb);
 const cli_option *cli_option_at(const cli_verb *verb, int index); /* the verb's own first, then the common ones */
 int cli_option_find(const cli_verb *verb, const char *name);      /* '-' and '_' are the same; -1 */
+/* Whether option `index` is a common one whose place an option of the verb's own takes: nobody can set it. */
+bool cli_option_shadowed(const cli_verb *verb, int index);
 bool cli_option_later(const cli_verb *verb, const char *name);
 /* Sets option `index` from text. `fresh`: a list starts anew. */
 int cli_settings_set(cli_settings *settings, int index, const char *text, const char *origin, bool fresh);

@@ -76,6 +76,7 @@ void cli_help(FILE *file, const cli_verb *verb)
     const char *group = NULL;
     for (int i = 0; i < cli_option_count(verb); i++) {
         const cli_option *o = cli_option_at(verb, i);
+        if (cli_option_shadowed(verb, i)) continue;
         if (!group || strcmp(group, o->group)) fprintf(file, "\n%s\n", o->group);
         group = o->group;
         put_option(file, o);

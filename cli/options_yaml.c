@@ -194,7 +194,7 @@ char *cli_settings_yaml(const cli_settings *s)
     for (int i = 0; i < cli_option_count(s->verb); i++) {
         const cli_option *o = cli_option_at(s->verb, i);
         const void *place = (const char *)s->target + o->offset;
-        if ((o->flags & CLI_TRANSIENT) || !has_value(o, place)) continue;
+        if ((o->flags & CLI_TRANSIENT) || !has_value(o, place) || cli_option_shadowed(s->verb, i)) continue;
         if (!group || strcmp(group, o->group)) fprintf(file, "\n# %s\n", o->group);
         group = o->group;
         fprintf(file, "%s: ", o->name);

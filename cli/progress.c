@@ -51,6 +51,38 @@ static void say_sample(const cli *c, const char *sample)
     fprintf(stderr, "%s%s%s\n", sample[at] ? " ..." : "", open ? unmasked : "", end);
 }
 
+static void say_model(const cli_progress *p)
+{
+    const lt_transformer_config *m = lt_model_config(p->model);
+    const char *name = lt_model_family(p->model);
+    char vocab[32], classes[64] = "";
+    if (lt_model_classes(p->model))
+        snprintf(classes, sizeof classes, ", %" PRId64 " classes", lt_model_classes(p->model));
+    if (!m && lt_model_reads(p->model) == LT_DATA_NUMBERS) {
+        cli_say(p->cli, "model       %s%s, from %s", name, classes, p->source);
+        return;
+    }
+    cli_thousands(vocab, lt_model_vocab(p->model));
+    if (!m)
+        cli_say(p->cli, "model       %s%s, vocabulary %s, from %s", name, classes, vocab, p->source);
+    else
+        cli_say(p->cli,
+                "model       %s%s, %" PRId64 " layers of width %" PRId64 " and %" PRId64 ", %" PRId64 " heads (%" PRId64
+                " kv), vocabulary %s, from %s",
+                name, classes, m->layers, m->dim, m->hidden, m->heads, m->kv_heads, vocab, p->source);
+}
+
+static void say_data(const cli *c, const lt_train_start *start)
+{
+    char b[3][32], what[64];
+    if (start->classes)
+        snprintf(what, sizeof what, " of %" PRId64 " classes", start->classes);
+    else
+        snprintf(what, sizeof what, ", %s tokens an epoch", cli_thousands(b[2], start->train_tokens));
+    cli_say(c, "data        %s rows%s; %s rows to validate", cli_thousands(b[0], start->train_rows), what,
+            cli_thousands(b[1], start->valid_rows));
+}
+
 void cli_on_start(void *user, const lt_train_start *start)
 {
     cli_progress *p = user;
@@ -61,37 +93,39 @@ void cli_on_start(void *user, const lt_train_start *start)
     if (start->resumed_from)
         cli_say(c, "resumed     from %s, after step %" PRId64, start->resumed_from, start->first_step);
     if (p->brief) return;
-    const lt_transformer_config *m = lt_model_config(p->model);
+    say_model(p);
     char b[4][32];
-    cli_say(c,
-            "model       %s, %" PRId64 " layers of width %" PRId64 " and %" PRId64 ", %" PRId64 " heads (%" PRId64
-            " kv), vocabulary %s, from %s",
-            lt_model_family(p->model), m->layers, m->dim, m->hidden, m->heads, m->kv_heads,
-            cli_thousands(b[0], m->vocab), p->source);
     cli_say(c, "parameters  %s trainable of %s", cli_thousands(b[0], start->trainable),
             cli_thousands(b[1], start->parameters));
     cli_say(c, "kernels     %s", lt_kernels_in_use());
+    if (strcmp(start->compute, "f32") || *start->compute_note)
+        cli_say(c, "compute     %s%s%s%s", start->compute, *start->compute_note ? " (" : "", start->compute_note,
+                *start->compute_note ? ")" : "");
     cli_say(c, "threads     %d", lt_threads());
     say_memory(c, &start->forecast);
-    cli_say(c, "data        %s rows, %s tokens an epoch; %s rows to validate", cli_thousands(b[0], start->train_rows),
-            cli_thousands(b[1], start->train_tokens), cli_thousands(b[2], start->valid_rows));
+    say_data(c, start);
     cli_say(c, "steps       %" PRId64 " of %" PRId64 " rows", start->steps, p->batch_size * p->accumulation);
     say_lines(c, "quantized", start->qat_table);
     say_sample(c, start->sample);
 }
 
-/* "step 120/1000  loss 2.131  val 2.204  lr 1.8e-04  |g| 0.62  1240 tok/s  mem 0.31/24 GB  eta 12:40" */
+/* "step 120/1000  loss 2.131  val 2.204  lr 1.8e-04  |g| 0.62  1240 tok/s  mem 0.31/24 GB  eta 12:40"; of classes the
+ * accuracy stands behind "val", and rates are of rows. */
 static void line_of(const cli_progress *p, const lt_train_progress *t, char *line, size_t size)
 {
-    char eta[32], valid[32] = "-", norm[32] = "-";
-    if (isfinite(t->valid_loss)) snprintf(valid, sizeof valid, "%.3f", t->valid_loss);
+    char eta[32], valid[64] = "-", norm[32] = "-";
+    bool classes = lt_model_classes(p->model) > 0;
+    int n = isfinite(t->valid_loss) ? snprintf(valid, sizeof valid, "%.3f", t->valid_loss) : 1;
+    if (classes && isfinite(t->accuracy))
+        snprintf(valid + n, sizeof valid - (size_t)n, "  acc %.1f %%", 100 * t->accuracy);
     if (isfinite(t->grad_norm)) snprintf(norm, sizeof norm, "%.2f", t->grad_norm);
     snprintf(line, size,
              "%s%sstep %" PRId64 "/%" PRId64
-             "  loss %.3f  val %s  lr %.1e  |g| %s  %.0f tok/s  mem %.2f/%.0f GB  eta %s%s%s%s",
+             "  loss %.3f  val %s  lr %.1e  |g| %s  %.0f %s  mem %.2f/%.0f GB  eta %s%s%s%s",
              p->title ? p->title : "", p->title ? ": " : "", t->step, t->steps, t->loss, valid, t->lr, norm,
-             t->tokens_per_second, (double)t->rss_bytes / 1e9, (double)p->available / 1e9, cli_clock(eta, t->eta),
-             t->skipped ? "  (update skipped: gradient not finite)" : "", t->note ? "  " : "", t->note ? t->note : "");
+             t->tokens_per_second, classes ? "rows/s" : "tok/s", (double)t->rss_bytes / 1e9, (double)p->available / 1e9,
+             cli_clock(eta, t->eta), t->skipped ? "  (update skipped: gradient not finite)" : "", t->note ? "  " : "",
+             t->note ? t->note : "");
 }
 
 void cli_progress_end(cli_progress *p)

@@ -16,7 +16,9 @@ static const cli_option options[] = {
          "Hugging Face directory (config.json, safetensors, tokenizer.json), .gguf or lathe checkpoint to start from"},
     {"init", CLI_TEXT, AT(init), .group = MODEL, .value = "SPEC",
      .help =
-         "start from nothing: llama:layers=4,dim=256,hidden=768,heads=8,kv_heads=4 (or qwen2, qwen3, gemma3, gpt2)"},
+         "start from nothing: llama:layers=4,dim=256,hidden=768,heads=8,kv_heads=4 (or qwen2, qwen3, gemma3, gpt2, "
+         "bert); of the data's sizes and classes: cnn:filters=16,stages=3,blocks=1 (depthwise=1), mlp:hidden=256/128, "
+         "lstm:dim=64,hidden=128,layers=1, gru:..; a name alone takes these defaults"},
     {"tokenizer", CLI_TEXT, AT(tokenizer), .group = MODEL, .value = "M",
      .help = "with --init: a model directory, tokenizer.json or .gguf; bytes when left out"},
     {"freeze", CLI_TEXT, C(freeze), .group = MODEL, .value = "GLOBS",
@@ -25,10 +27,13 @@ static const cli_option options[] = {
      .help = "comma-separated patterns of the only parameters to train"},
 
     {"data", CLI_TEXT, AT(data), .group = DATA, .value = "PATH",
-     .help = "text (documents separated by a line <|endoftext|>), .jsonl of {text}, {prompt, completion}, {messages}, "
-             "alpaca or sharegpt rows, or a directory with train.*, valid.*"},
+     .help =
+         "text (documents separated by a line <|endoftext|>), .jsonl of {text}, {prompt, completion}, {messages}, "
+         "alpaca or sharegpt rows; for classes: .csv with a heading (text, label), .jsonl of {text, label}, .txt of "
+         "lines LABEL:sub text, or images and numbers: IDX (.gz too), .csv with the class last, HDF5; or a directory "
+         "with train.*, valid.*, or MNIST's four files"},
     {"valid_data", CLI_TEXT, AT(valid_data), .group = DATA, .value = "PATH",
-     .help = "text to validate on; else a part of --data"},
+     .help = "data to validate on; else a part of --data"},
     {"valid_fraction", CLI_REAL, AT(valid_fraction), "0.1", DATA, "share of the documents kept for validation; 0: none",
      .low = 0, .high = 0.9},
     {"max_seq_length", CLI_INT, C(max_seq_length), "512", DATA, "positions a window, at most the model's context",
@@ -45,13 +50,19 @@ static const cli_option options[] = {
      .high = 1 << 20},
     {"checkpoint_activations", CLI_SWITCH, C(checkpoint_activations), .group = STEPS,
      .help = "compute activations again in the backward: less memory, more time"},
+    {"compute", CLI_CHOICE, C(compute), "f32", STEPS,
+     "factors of products while training; sums stay f32. auto: the faster one, measured", .choices = "auto|f32|bf16"},
+    {"store_activations", CLI_CHOICE, C(store_activations), "f32", STEPS,
+     "what the backward reads is kept in; bf16 halves it", .choices = "f32|bf16"},
+    {"frozen_type", CLI_CHOICE, C(frozen_type), "f32", STEPS, "frozen matrices are held in; bf16 halves them",
+     .choices = "f32|bf16"},
     {"memory_limit", CLI_BYTES, C(memory_limit), "0", STEPS,
      .help = "refuse to start when the forecast passes this; 0: what the machine has free"},
     {"max_seconds", CLI_REAL, C(max_seconds), "0", STEPS, "save a checkpoint and stop after; 0: never", .low = 0,
      .high = 1e9},
 
-    {"optimizer", CLI_CHOICE, C(optimizer), "adamw", OPTIMIZER, "how gradients become updates", .choices = "adamw|sgd",
-     .later = "lion|adamw_8bit|adamw8bit"},
+    {"optimizer", CLI_CHOICE, C(optimizer), "adamw", OPTIMIZER, "how gradients become updates",
+     .choices = "adamw|adamw_8bit|adamw8bit|lion|muon|sgd"},
     {"learning_rate", CLI_REAL, C(learning_rate), "1e-3", OPTIMIZER, "the peak", .low = 0, .high = 1e3},
     {"lr_schedule", CLI_CHOICE, C(lr_schedule), "cosine", OPTIMIZER, "how it falls",
      .choices = "cosine|linear|constant|wsd"},
@@ -59,10 +70,20 @@ static const cli_option options[] = {
      .high = 1},
     {"lr_min_ratio", CLI_REAL, C(lr_min_ratio), "0", OPTIMIZER, "share of the peak at the end", .low = 0, .high = 1},
     {"weight_decay", CLI_REAL, C(weight_decay), "0", OPTIMIZER, "decoupled, as AdamW has it", .low = 0, .high = 1e3},
-    {"beta1", CLI_REAL, C(beta1), "0.9", OPTIMIZER, "adamw: decay of the mean", .low = 0, .high = 0.999999},
-    {"beta2", CLI_REAL, C(beta2), "0.999", OPTIMIZER, "adamw: decay of the square", .low = 0, .high = 0.99999999},
-    {"eps", CLI_REAL, C(eps), "1e-8", OPTIMIZER, "adamw: added to the root", .low = 1e-30, .high = 1},
-    {"momentum", CLI_REAL, C(momentum), "0", OPTIMIZER, "sgd", .low = 0, .high = 0.999999},
+    {"layer_decay", CLI_REAL, C(layer_decay), "1", OPTIMIZER,
+     "learning rates fall by this factor a layer, from the head down", .low = 1e-6, .high = 1},
+    {"ema_decay", CLI_REAL, C(ema_decay), "0", OPTIMIZER,
+     "average the weights (0.999, ..): the averages are validated and saved; 0: not", .low = 0, .high = 0.99999999},
+    {"label_smoothing", CLI_REAL, C(label_smoothing), "0", OPTIMIZER,
+     "share of each target that is spread over all classes or tokens, while training", .low = 0, .high = 0.999999},
+    {"beta1", CLI_REAL, C(beta1), "-1", OPTIMIZER, "adamw, lion: decay of the mean; -1: the optimizer's own (0.9)",
+     .low = -1, .high = 0.999999},
+    {"beta2", CLI_REAL, C(beta2), "-1", OPTIMIZER,
+     "adamw: decay of the square; lion: of its momentum; -1: the optimizer's own (0.999; lion 0.99)", .low = -1,
+     .high = 0.99999999},
+    {"eps", CLI_REAL, C(eps), "-1", OPTIMIZER, "adamw: added to the root; -1: the optimizer's own (1e-8)", .low = -1,
+     .high = 1},
+    {"momentum", CLI_REAL, C(momentum), "0", OPTIMIZER, "sgd; muon: 0 counts as 0.95", .low = 0, .high = 0.999999},
     {"max_grad_norm", CLI_REAL, C(max_grad_norm), "1", OPTIMIZER,
      "gradients are clipped to this norm; 0: not, and updates run inside the backward", .low = 0, .high = 1e9},
 
@@ -93,6 +114,8 @@ static const cli_option options[] = {
     {"log_every", CLI_INT, C(log_every), "1", OUTPUT,
      "steps between lines of metrics.jsonl; when given, of the screen too (else a line every 10 s)", .low = 1,
      .high = 1e9},
+    {"compare", CLI_TEXT, C(compare), .group = OUTPUT, .value = "RUN,..",
+     .help = "directories of other runs that report.html draws beside this one"},
     {"resume", CLI_TEXT, C(resume), "auto", OUTPUT, .value = "auto|never|DIR",
      .help = "go on from the newest whole checkpoint of --out, or from the one named"},
 };
@@ -107,7 +130,7 @@ static const char *const later[] = {
 
 const cli_verb cli_verb_train = {
     .name = "train",
-    .summary = "trains or fine-tunes a model; with --qat on the grid that ships",
+    .summary = "trains or fine-tunes a model, of texts or classes; with --qat on the grid that ships",
     .usage = "--model DIR | --init SPEC  --data PATH --out DIR [options]",
     .options = options,
     .n_options = sizeof options / sizeof *options,

@@ -3,11 +3,11 @@
 #include "cli/eval_options.h"
 #include "lathe/plan.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* What is open during a call. */
 typedef struct opened {
@@ -26,13 +26,14 @@ static lt_status run_window(lt_model *model, const lt_quant_policy *policy, cons
                             FILE *file)
 {
     lt_ctx *ctx = lt_params_ctx(lt_model_params(model));
-    const lt_transformer_config *config = lt_model_config(model);
+    const int64_t vocab = lt_model_vocab(model);
     lt_graph *g = NULL;
     lt_plan *plan = NULL;
     lt_status status = lt_graph_create(ctx, lt_model_params(model), &g);
     if (status == LT_OK) {
+        lt_training(g, false);
         if (policy) lt_qat_attach(g, policy);
-        lt_t tokens = lt_index_input(g, "tokens", 2, (int64_t[]){1, length}, 0, (int32_t)config->vocab);
+        lt_t tokens = lt_index_input(g, "tokens", 2, (int64_t[]){1, length}, 0, (int32_t)vocab);
         lt_t logits = lt_model_logits(model, g, &(lt_model_input){.tokens = tokens}); /* [1, T, V] */
         status = lt_compile(g, NULL, 1, &logits, &plan);
     }
@@ -40,7 +41,7 @@ static lt_status run_window(lt_model *model, const lt_quant_policy *policy, cons
     if (status == LT_OK) status = lt_run(plan);
     if (status == LT_OK) {
         const lt_real *z = lt_result(plan, 0);
-        for (int64_t i = 0; i < length * config->vocab; i++) {
+        for (int64_t i = 0; i < length * vocab; i++) {
             float value = (float)z[i];
             fwrite(&value, sizeof value, 1, file);
         }
@@ -61,14 +62,14 @@ static int write_logits(cli *c, const char *path, const opened *m, const lt_data
     if ((fclose(file) || lost) && status == LT_OK)
         return cli_fail(c, EXIT_IO, "%s: the logits could not be written whole: %s", path, strerror(errno));
     if (status != LT_OK) return cli_fail_status(c, status, false);
-    cli_say(c, "logits      %s: [%" PRId64 ", %" PRId64 "] f32", path, length, lt_model_config(m->model)->vocab);
+    cli_say(c, "logits      %s: [%" PRId64 ", %" PRId64 "] f32", path, length, lt_model_vocab(m->model));
     return EXIT_DONE;
 }
 
 static int dump_logits(cli *c, const eval_options *o, const opened *m, const lt_dataset_options *rows)
 {
     if (!o->dump_logits) return EXIT_DONE;
-    if (!o->data || lt_transformer_is_encoder(lt_model_config(m->model)))
+    if (!o->data || lt_model_reads(m->model) != LT_DATA_TOKENS)
         return cli_fail(c, EXIT_USAGE, "--dump-logits is for a decoder and the text of --data");
     lt_dataset *data;
     lt_status status = lt_dataset_open(c->ctx, o->data, lt_model_tokenizer(m->model), rows, &data);
@@ -80,16 +81,14 @@ static int dump_logits(cli *c, const eval_options *o, const opened *m, const lt_
 
 /* ---- Options of the library ---- */
 
+/* A part called test, in whatever format; MNIST's is called t10k. */
 static bool has_test(const char *directory)
 {
-    static const char *const names[] = {"test.txt", "test.jsonl", "test.json"};
-    struct stat info;
     bool found = false;
-    for (int i = 0; i < 3 && !found; i++) {
-        char *path = cli_join(directory, names[i]);
-        found = path && stat(path, &info) == 0;
-        free(path);
-    }
+    DIR *dir = opendir(directory);
+    for (struct dirent *entry; dir && !found && (entry = readdir(dir));)
+        found = !strncmp(entry->d_name, "test.", 5) || !strncmp(entry->d_name, "t10k-images", 11);
+    if (dir) closedir(dir);
     return found;
 }
 
@@ -120,7 +119,7 @@ static char *unescape(const char *typed)
 
 static int fill_options(cli *c, const eval_options *o, opened *m, lt_eval_options *e)
 {
-    int64_t context = lt_model_config(m->base)->context;
+    int64_t context = lt_model_context(m->base);
     m->label_prompt = unescape(o->label_prompt);
     m->delimiter = unescape(o->delimiter);
     bool given = cli_settings_given(c->settings, "max_seq_length");
@@ -138,11 +137,12 @@ static int fill_options(cli *c, const eval_options *o, opened *m, lt_eval_option
     e->task_length = given ? o->max_seq_length : 0;
     e->stop = &cli_stop;
     e->on_progress = cli_on_count;
-    e->rows.max_seq_length = given || o->max_seq_length < context ? o->max_seq_length : context;
+    e->rows.max_seq_length = given || context == 0 || o->max_seq_length < context ? o->max_seq_length : context;
     e->rows.split = choose_split(o);
     e->rows.valid_fraction = o->valid_fraction;
     const char *data = o->data ? o->data : o->suite;
-    return data ? cli_rows_options(c, &o->rows, data, lt_model_tokenizer(m->base), &e->rows, &m->chat) : EXIT_DONE;
+    lt_tokenizer *tokenizer = lt_model_tokenizer(m->base);
+    return data && tokenizer ? cli_rows_options(c, &o->rows, data, tokenizer, &e->rows, &m->chat) : EXIT_DONE;
 }
 
 /* ---- The verb ---- */
@@ -186,7 +186,8 @@ static json_t *measure(cli *c, const eval_options *o, opened *m, const lt_eval_o
     if (report && json_object_update(report, first)) *code = cli_fail(c, EXIT_MEMORY, "memory is out");
     json_decref(first);
     if (!report || *code) return report;
-    *code = cli_eval_drift(c, &o->golden, o->data, &e->rows, o->limit, lt_model_tokenizer(m->base), report);
+    lt_tokenizer *tokenizer = lt_model_tokenizer(m->base); /* without one there is no text to describe */
+    *code = cli_eval_drift(c, &o->golden, tokenizer ? o->data : NULL, &e->rows, o->limit, tokenizer, report);
     return report;
 }
 

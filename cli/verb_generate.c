@@ -166,6 +166,7 @@ static int report(generate_call *g)
 /* Caches that do not fit would be noticed by the system's killer, not by us: memory is only promised when asked for. */
 static int check_memory(cli *c, const lt_transformer_config *t, const lt_session_options *s)
 {
+    if (!t) return EXIT_DONE; /* a recurrent network's state is small */
     double head = (double)(t->head_dim ? t->head_dim : t->dim / t->heads);
     double bytes = 2.0 * (double)t->layers * (double)s->batch * (double)s->length * (double)t->kv_heads * head *
                    (double)sizeof(lt_real);
@@ -181,21 +182,21 @@ static int check_memory(cli *c, const lt_transformer_config *t, const lt_session
 static int open_session(generate_call *g)
 {
     const generate_options *o = g->o;
-    const lt_transformer_config *config = lt_model_config(g->model);
+    int64_t context = lt_model_context(g->model);
     lt_quant_policy policy;
     lt_session_options s;
     lt_session_options_init(&s);
     if (cli_quant_policy(&o->quant, &policy)) s.quant = &policy;
     s.batch = o->batch_size < g->prompts.count ? o->batch_size : g->prompts.count;
-    int64_t longest = 1, limit = o->context ? o->context : config->context;
+    int64_t longest = 1, limit = o->context ? o->context : context;
     for (int i = 0; i < g->prompts.count; i++)
         if (g->prompts.ids[i].count > longest) longest = g->prompts.ids[i].count;
     s.length = longest + o->how.max_tokens < limit ? longest + o->how.max_tokens : limit;
-    if (s.length > config->context)
-        cli_warn(g->cli, "%" PRId64 " tokens are more than the %" PRId64 " the model was made for", s.length,
-                 config->context);
-    if (lt_transformer_is_encoder(config)) s.length = 2; /* the session says what is wrong */
-    int code = check_memory(g->cli, config, &s);
+    if (lt_model_reads(g->model) != LT_DATA_TOKENS)
+        s.length = 2; /* the session says what is wrong */
+    else if (s.length > context)
+        cli_warn(g->cli, "%" PRId64 " tokens are more than the %" PRId64 " the model was made for", s.length, context);
+    int code = check_memory(g->cli, lt_model_config(g->model), &s);
     if (code) return code;
     lt_status status = lt_session_create(g->model, &s, &g->session);
     return status == LT_OK ? EXIT_DONE : cli_fail_status(g->cli, status, false);
@@ -260,7 +261,10 @@ static int verb_generate(cli *c, void *target)
     if (code) return code;
     lt_status status = lt_model_open_frozen(c->ctx, o->model, &g.model);
     if (status != LT_OK) return cli_fail_status(c, status, true);
-    code = cli_prompts_read(c, &o->prompts, lt_model_tokenizer(g.model), &g.prompts);
+    lt_tokenizer *tokenizer = lt_model_tokenizer(g.model);
+    code = tokenizer ? cli_prompts_read(c, &o->prompts, tokenizer, &g.prompts)
+                     : cli_fail(c, EXIT_USAGE, "%s: this %s reads numbers and writes no text; lathe eval measures it",
+                                o->model, lt_model_family(g.model));
     if (!code) code = generate(&g);
     for (int i = 0; g.results && i < g.prompts.count; i++) lt_generation_free(c->ctx, &g.results[i]);
     free(g.results);

@@ -43,21 +43,43 @@ const cli_verb cli_verb_inspect = {
     .run = verb_inspect,
 };
 
+/* A network's keys are those of its config.json, which opening it has checked. */
+static json_t *describe_network(const lt_model *model, const char *path)
+{
+    static const char *const hidden[] = {"model_type", "dtype", "id2label"};
+    const lt_tokenizer *tokenizer = lt_model_tokenizer(model);
+    char *file = cli_join(path, "config.json");
+    json_t *config = file ? json_load_file(file, 0, NULL) : NULL;
+    json_t *o =
+        json_pack("{s:s, s:I}", "family", lt_model_family(model), "parameters", (json_int_t)lt_model_parameters(model));
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) json_object_del(config, hidden[i]);
+    json_object_update(o, config);
+    if (tokenizer) json_object_set_new(o, "tokenizer_tokens", json_integer(lt_tokenizer_vocab_size(tokenizer)));
+    json_decref(config);
+    free(file);
+    return o;
+}
+
+static json_t *describe_transformer(const lt_model *model)
+{
+    const lt_transformer_config *m = lt_model_config(model);
+    const lt_tokenizer *tokenizer = lt_model_tokenizer(model);
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b, s:I, s:i}", "family", lt_model_family(model),
+                     "parameters", (json_int_t)lt_model_parameters(model), "layers", (json_int_t)m->layers, "dim",
+                     (json_int_t)m->dim, "hidden", (json_int_t)m->hidden, "heads", (json_int_t)m->heads, "kv_heads",
+                     (json_int_t)m->kv_heads, "vocab", (json_int_t)m->vocab, "rope_theta", m->rope_theta, "tied",
+                     m->tied, "context", (json_int_t)m->context, "tokenizer_tokens",
+                     tokenizer ? (int)lt_tokenizer_vocab_size(tokenizer) : 0);
+}
+
 static int inspect_model(cli *c, const char *path, json_t *answer)
 {
     lt_model *model;
     lt_status status = lt_model_open_frozen(c->ctx, path, &model);
     if (status != LT_OK) return cli_fail_status(c, status, true);
-    const lt_transformer_config *m = lt_model_config(model);
-    const lt_tokenizer *tokenizer = lt_model_tokenizer(model);
-    json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b, s:I, s:i}", "family",
-                          lt_model_family(model), "parameters", (json_int_t)lt_model_parameters(model), "layers",
-                          (json_int_t)m->layers, "dim", (json_int_t)m->dim, "hidden", (json_int_t)m->hidden, "heads",
-                          (json_int_t)m->heads, "kv_heads", (json_int_t)m->kv_heads, "vocab", (json_int_t)m->vocab,
-                          "rope_theta", m->rope_theta, "tied", m->tied, "context", (json_int_t)m->context,
-                          "tokenizer_tokens", tokenizer ? (int)lt_tokenizer_vocab_size(tokenizer) : 0);
+    json_object_set_new(answer, "model",
+                        lt_model_is_transformer(model) ? describe_transformer(model) : describe_network(model, path));
     lt_model_free(model);
-    json_object_set_new(answer, "model", o);
     return EXIT_DONE;
 }
 
@@ -212,12 +234,16 @@ static void print_answer(const json_t *answer, bool summary)
     json_object_foreach(json_object_get(answer, "model"), key, value)
     {
         printf("%-17s ", key);
+        char *list = json_is_array(value) ? json_dumps(value, 0) : NULL; /* widths of layers */
         if (json_is_string(value))
             puts(json_string_value(value));
         else if (json_is_boolean(value))
             puts(json_is_true(value) ? "true" : "false");
+        else if (list)
+            puts(list);
         else
             printf("%.10g\n", json_number_value(value));
+        free(list);
     }
     json_t *files = json_object_get(answer, "files");
     for (size_t i = 0; i < json_array_size(files); i++) print_file(json_array_get(files, i), summary);

@@ -2,7 +2,7 @@
  *
  * The order is: read everything, refuse what cannot work, evaluate what was there before, train, save, export, and
  * evaluate what ships: the exported codes, read back from their file, not the weights they came from. */
-#include "cli/train_options.h"
+#include "cli/train_run.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -12,30 +12,18 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One run. Everything is owned here and freed in train_free. */
-typedef struct train_run {
-    cli *cli;
-    train_options *o;
-    lt_model *model;
-    lt_dataset *train, *valid;
-    cli_progress progress;
-    char *yaml, *codes_path, *export_report;
-    bool quantized, was_there; /* was_there: --model, so that "before" means something */
-    lt_train_result result;
-    lt_eval_result before, before_codes, after, after_codes;
-} train_run;
-
 static int need(cli *c, const train_options *o)
 {
     if (!o->model == !o->init)
         return cli_fail(c, EXIT_USAGE,
-                        "%s; give --model DIR to go on from a model, or --init llama:layers=4,... for a "
+                        "%s; give --model DIR to go on from a model, or --init llama:layers=4,... or cnn: for a "
                         "new one",
                         o->model ? "--model and --init exclude each other" : "no model");
     if (o->tokenizer && o->model)
         return cli_fail(c, EXIT_USAGE, "--tokenizer goes with --init; --model brings its own");
     if (!o->data)
-        return cli_fail(c, EXIT_USAGE, "no data; give --data FILE.txt, FILE.jsonl or a directory with train.*");
+        return cli_fail(c, EXIT_USAGE,
+                        "no data; give --data FILE.txt, FILE.jsonl, FILE.csv, images or a directory with train.*");
     if (!o->config.out) return cli_fail(c, EXIT_USAGE, "no place for the result; give --out DIR");
     if (o->config.freeze && o->config.train_only)
         return cli_fail(c, EXIT_USAGE, "--freeze and --train-only exclude each other; give one of them");
@@ -46,71 +34,15 @@ static int need(cli *c, const train_options *o)
     return EXIT_DONE;
 }
 
-static int open_model(train_run *r)
+/* What is counted: in sums, and a second. */
+static const char *unit(const train_run *r)
 {
-    cli *c = r->cli;
-    const train_options *o = r->o;
-    lt_status status = o->model ? lt_model_open(c->ctx, o->model, &r->model)
-                                : lt_model_create(c->ctx, o->init, o->tokenizer, (uint64_t)o->common.seed, &r->model);
-    if (status == LT_OK) return EXIT_DONE;
-    /* What is wrong with a new model stands in the command line, unless its tokenizer is the file at fault. */
-    return cli_fail_status(c, status, o->model || status != LT_EINVAL);
+    return lt_model_classes(r->model) ? "rows" : "tokens";
 }
 
-static int limit_length(train_run *r)
+static const char *rate(const train_run *r)
 {
-    cli *c = r->cli;
-    train_options *o = r->o;
-    int64_t context = lt_model_config(r->model)->context;
-    if (o->config.max_seq_length > context && !cli_settings_given(c->settings, "max_seq_length"))
-        o->config.max_seq_length = context;
-    if (o->config.max_seq_length > context && lt_transformer_learns_positions(lt_model_config(r->model)))
-        return cli_fail(c, EXIT_USAGE,
-                        "--max-seq-length %" PRId64 ": this %s has %" PRId64 " positions; give at most that",
-                        o->config.max_seq_length, lt_model_family(r->model), context);
-    if (o->config.max_seq_length > context)
-        cli_warn(c, "--max-seq-length %" PRId64 " passes the %" PRId64 " positions the model was made for",
-                 o->config.max_seq_length, context);
-    return EXIT_DONE;
-}
-
-static lt_status open_sets(train_run *r, lt_dataset_options *d)
-{
-    const train_options *o = r->o;
-    lt_ctx *ctx = r->cli->ctx;
-    lt_tokenizer *tokenizer = lt_model_tokenizer(r->model);
-    d->max_seq_length = o->config.max_seq_length;
-    d->valid_fraction = o->valid_fraction;
-    bool split = !o->valid_data && o->valid_fraction > 0;
-    d->split = split || (o->valid_data && cli_is_directory(o->data)) ? LT_SPLIT_TRAIN : LT_SPLIT_ALL;
-    d->append_eos = o->append_eos;
-    lt_status status = lt_dataset_open(ctx, o->data, tokenizer, d, &r->train);
-    d->append_eos = false;
-    d->split = split ? LT_SPLIT_VALID : LT_SPLIT_ALL;
-    if (status == LT_OK && o->valid_data && cli_is_directory(o->valid_data)) d->split = LT_SPLIT_VALID;
-    if (status == LT_OK && (split || o->valid_data))
-        status = lt_dataset_open(ctx, split ? o->data : o->valid_data, tokenizer, d, &r->valid);
-    return status;
-}
-
-static int open_data(train_run *r)
-{
-    cli *c = r->cli;
-    lt_dataset_options d;
-    lt_chat *chat;
-    if (lt_transformer_is_encoder(lt_model_config(r->model)))
-        return cli_fail(c, EXIT_USAGE, "%s is an encoder: it predicts no next token; lathe train is for decoders",
-                        lt_model_family(r->model));
-    lt_dataset_options_init(&d);
-    int code = limit_length(r);
-    if (!code) code = cli_rows_options(c, &r->o->rows, r->o->data, lt_model_tokenizer(r->model), &d, &chat);
-    if (code) return code;
-    lt_status status = open_sets(r, &d);
-    lt_chat_free(chat);
-    if (status != LT_OK) return cli_fail_status(c, status, true);
-    if (strcmp(lt_dataset_form(r->train), "text")) cli_say(c, "rows        %s", lt_dataset_form(r->train));
-    if (lt_dataset_skipped(r->train)) cli_warn(c, "%" PRId64 " bad rows were left out", lt_dataset_skipped(r->train));
-    return EXIT_DONE;
+    return lt_model_classes(r->model) ? "rows/s" : "tok/s";
 }
 
 /* What the model is worth before: in float, and rounded to the same grid without training. */
@@ -122,7 +54,7 @@ static int measure_before(train_run *r)
     lt_status status = lt_train_forecast(r->model, r->train, r->valid, config, &forecast);
     if (status != LT_OK) return cli_fail_status(r->cli, status, status != LT_EINVAL);
     if (forecast.total > forecast.available) return EXIT_DONE; /* lt_train will say so */
-    cli_say(r->cli, "evaluating the model as it is, on %" PRId64 " tokens", lt_dataset_scored(r->valid));
+    cli_say(r->cli, "evaluating the model as it is, on %" PRId64 " %s", lt_dataset_scored(r->valid), unit(r));
     status = lt_evaluate(r->model, r->valid, NULL, 0, &r->before);
     if (status == LT_OK && r->quantized) status = lt_evaluate(r->model, r->valid, &config->quant, 0, &r->before_codes);
     return status == LT_OK ? EXIT_DONE : cli_fail_status(r->cli, status, false);
@@ -184,39 +116,57 @@ static int finish(train_run *r)
     return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, false);
 }
 
-static void add_row(FILE *file, const char *name, const lt_eval_result *e)
+static void add_row(FILE *file, const char *name, const lt_eval_result *e, bool classes)
 {
     char bytes[32];
     if (e->tokens == 0) return;
-    fprintf(file, "%s\t%.4f\t%.5f\t%s\t%.0f\n", name, e->perplexity, e->nll, cli_bytes(bytes, e->model_bytes),
-            e->tokens_per_second);
+    fprintf(file, "%s\t%.4f\t%.5f\t%s\t%.0f\n", name, classes ? e->accuracy : e->perplexity, e->nll,
+            cli_bytes(bytes, e->model_bytes), e->tokens_per_second);
 }
 
 static char *make_table(const train_run *r)
 {
     char *table = NULL;
     size_t size;
+    bool classes = lt_model_classes(r->model) > 0;
     FILE *file = open_memstream(&table, &size);
     if (!file) return NULL;
-    fprintf(file, "validation\tperplexity\tnll\tweights\ttok/s\n");
-    add_row(file, "before, float", &r->before);
-    add_row(file, "before, rounded", &r->before_codes);
-    add_row(file, "after, float", &r->after);
-    add_row(file, "after, exported codes", &r->after_codes);
+    fprintf(file, "validation\t%s\tnll\tweights\t%s\n", classes ? "accuracy" : "perplexity", rate(r));
+    add_row(file, "before, float", &r->before, classes);
+    add_row(file, "before, rounded", &r->before_codes, classes);
+    add_row(file, "after, float", &r->after, classes);
+    add_row(file, "after, exported codes", &r->after_codes, classes);
     if (fclose(file) == 0) return table;
     free(table);
     return NULL;
 }
 
+enum { MOST_RUNS = 16 };
+
+/* The run itself, then those of --compare. */
 static lt_status write_report(train_run *r, const char *table)
 {
-    const char *out = r->o->config.out, *name = "train";
-    char *path = cli_join(out, "report.html"), *metrics = cli_join(out, "metrics.jsonl");
-    const char *metrics_path = metrics;
+    const char *out = r->o->config.out, *at = r->o->config.compare;
+    char *path = cli_join(out, "report.html"), *names[MOST_RUNS] = {strdup("train")};
+    char *metrics[MOST_RUNS] = {cli_join(out, "metrics.jsonl")};
+    int n = 1;
+    bool made = path && names[0] && metrics[0];
+    for (; made && at && *at && n < MOST_RUNS; n++) {
+        size_t length = strcspn(at, ",");
+        names[n] = strndup(at, length);
+        metrics[n] = names[n] ? cli_join(names[n], "metrics.jsonl") : NULL;
+        made = metrics[n] != NULL;
+        at += length + (at[length] == ',');
+    }
     lt_status status = LT_ENOMEM;
-    if (path && metrics) status = lt_report_write(r->cli->ctx, path, "lathe train", 1, &name, &metrics_path, table);
+    if (made)
+        status = lt_report_write(r->cli->ctx, path, "lathe train", n, (const char *const *)names,
+                                 (const char *const *)metrics, table);
+    for (int i = 0; i < MOST_RUNS; i++) {
+        free(names[i]);
+        free(metrics[i]);
+    }
     free(path);
-    free(metrics);
     return status;
 }
 
@@ -244,7 +194,9 @@ static json_t *json_result(const train_run *r)
                   (json_int_t)f->activations, "data", (json_int_t)f->data, "process", (json_int_t)f->process);
     const lt_eval_result *final = r->quantized ? &r->after_codes : &r->after;
     if (!o) return NULL;
-    if (final->tokens) json_object_set_new(o, "perplexity", cli_real(final->perplexity));
+    bool classes = lt_model_classes(r->model) > 0;
+    if (final->tokens && !classes) json_object_set_new(o, "perplexity", cli_real(final->perplexity));
+    if (final->tokens && classes) json_object_set_new(o, "accuracy", cli_real(final->accuracy));
     if (r->before.tokens) json_object_set_new(o, "before", cli_eval_json(&r->before));
     if (r->before_codes.tokens) json_object_set_new(o, "before_rounded", cli_eval_json(&r->before_codes));
     if (r->after.tokens) json_object_set_new(o, "after", cli_eval_json(&r->after));
@@ -264,8 +216,8 @@ static int tell(train_run *r)
         code = cli_answer(c, json_result(r));
     } else if (!code) {
         char clock[32];
-        printf("%" PRId64 " steps in %s, %.0f tok/s, loss %.4f -> %.4f\n", r->result.steps,
-               cli_clock(clock, r->result.seconds), r->result.tokens_per_second, r->result.first_loss,
+        printf("%" PRId64 " steps in %s, %.0f %s, loss %.4f -> %.4f\n", r->result.steps,
+               cli_clock(clock, r->result.seconds), r->result.tokens_per_second, rate(r), r->result.first_loss,
                r->result.last_loss);
         if (table) cli_table(stdout, table);
         if (r->export_report) cli_put_clean(stdout, r->export_report, strlen(r->export_report));
@@ -293,6 +245,7 @@ static void complete_config(train_run *r)
     lt_train_config_init(&defaults);
     config->size = defaults.size;
     config->seed = (uint64_t)r->o->common.seed;
+    config->prefetch = defaults.prefetch;
     r->quantized = cli_quant_policy(&r->o->quant, &config->quant);
 }
 
@@ -318,8 +271,7 @@ int cli_train(cli *c, void *target)
     r.yaml = cli_settings_yaml(c->settings);
     r.codes_path = r.o->export_path ? strdup(r.o->export_path) : cli_join(r.o->config.out, "codes.safetensors");
     if (!r.yaml || !r.codes_path) code = cli_fail(c, EXIT_MEMORY, "out of memory at the start");
-    if (!code) code = open_model(&r);
-    if (!code) code = open_data(&r);
+    if (!code) code = cli_train_open(&r);
     if (!code) code = prepare_output(&r);
     if (!code) code = measure_before(&r);
     if (!code) code = train_it(&r);

@@ -210,11 +210,11 @@ static lt_status score(encoder *c, lti_score_row *rows, lti_score *scores)
 
 lt_status lti_view_choices(lti_eval *e, const lti_variation *how, lti_view *view)
 {
-    const lt_transformer_config *config = lt_model_config(e->o->model);
+    int64_t context = lt_model_context(e->o->model);
     int64_t most = e->o->task_length ? e->o->task_length : LTI_TASK_CONTEXT;
     encoder c = {.e = e, .view = view, .how = how, .text = {.ctx = e->ctx}};
     c.tok = lt_model_tokenizer(e->o->model);
-    c.most = most < config->context ? most : config->context;
+    c.most = most < context ? most : context;
     view->answers = true;
     view->normed = view->kind != LTI_KIND_CLOZE;
     view->classes = view->kind == LTI_KIND_CLASSIFICATION;

@@ -1,4 +1,4 @@
-/* class_view.c - classification by an encoder's head, and the F1 of classes whoever chose them. */
+/* class_view.c - classification of texts by a model's head, and the F1 of classes whoever chose them. */
 #include "evals/eval.h"
 
 #include "train/recipe.h"
@@ -13,7 +13,7 @@
 /* The class of a label: by its name, else as a number from 0. */
 static int32_t class_of(const lt_model *model, const char *label)
 {
-    int64_t n = lt_model_config(model)->classes;
+    int64_t n = lt_model_classes(model);
     for (int64_t i = 0; i < n; i++) {
         const char *name = lt_model_label(model, i);
         if (name && !strcmp(name, label)) return (int32_t)i;
@@ -23,12 +23,10 @@ static int32_t class_of(const lt_model *model, const char *label)
     return *label && !*end && number >= 0 && number < n ? (int32_t)number : -1;
 }
 
-/* view->labels become the model's classes; items' gold their numbers. */
-static lt_status map_labels(lti_eval *e, lti_view *view)
+lt_status lti_class_labels(lti_eval *e, lti_view *view)
 {
-    const lti_task *task = &view->task;
     const lt_model *model = e->o->model;
-    int64_t n = lt_model_config(model)->classes;
+    int64_t n = lt_model_classes(model);
     for (int64_t i = 0; i < n; i++) {
         char number[24];
         int32_t place;
@@ -36,8 +34,17 @@ static lt_status map_labels(lti_eval *e, lti_view *view)
         const char *name = lt_model_label(model, i);
         LTI_TRY(lti_names_add(&view->labels, name ? name : number, &place));
     }
-    if (view->labels.count < n)
-        return lti_fail(e->ctx, LT_EINVAL, "two of the model's %lld classes have one name", (long long)n);
+    if (view->labels.count == n) return LT_OK;
+    return lti_fail(e->ctx, LT_EINVAL, "two of the model's %lld classes have one name", (long long)n);
+}
+
+/* view->labels become the model's classes; items' gold their numbers. */
+static lt_status map_labels(lti_eval *e, lti_view *view)
+{
+    const lti_task *task = &view->task;
+    const lt_model *model = e->o->model;
+    int64_t n = lt_model_classes(model);
+    LTI_TRY(lti_class_labels(e, view));
     for (int64_t i = 0; i < task->count; i++) {
         const lti_task_row *row = &task->rows[i];
         const char *label = lti_names_at(&task->labels, row->gold);
@@ -59,7 +66,7 @@ static lt_status map_labels(lti_eval *e, lti_view *view)
 static lt_status encode_rows(lti_eval *e, lti_view *view, const lti_variation *how, lt_ids *ids, lti_score_row *rows)
 {
     lt_tokenizer *tok = lt_model_tokenizer(e->o->model);
-    int64_t most = lt_model_config(e->o->model)->context;
+    int64_t most = lt_model_context(e->o->model);
     if (e->o->task_length && e->o->task_length < most) most = e->o->task_length;
     lti_text text = {.ctx = e->ctx};
     lt_status status = LT_OK;
@@ -103,7 +110,7 @@ static int32_t best_of(const lt_real *z, int64_t n)
     return best;
 }
 
-static void make_item(lti_item *item, int64_t n, const lt_real *z, const lt_real *reference)
+void lti_class_item(lti_item *item, int64_t n, const lt_real *z, const lt_real *reference)
 {
     const lt_real *both[] = {z, reference};
     double lse[2] = {0, 0};
@@ -124,19 +131,19 @@ static void make_item(lti_item *item, int64_t n, const lt_real *z, const lt_real
 
 static lt_status score(lti_eval *e, lti_view *view, const lti_score_row *rows, lt_real *logits, lt_real *reference)
 {
-    int64_t n = lt_model_config(e->o->model)->classes;
+    int64_t n = lt_model_classes(e->o->model);
     e->done = 0, e->total = view->count;
     double start = lti_seconds();
     LTI_TRY(lti_scorer_classes(e->scorer, view->count, rows, logits, e->o->reference ? reference : NULL));
     e->seconds += lti_seconds() - start;
     for (int64_t i = 0; i < view->count; i++)
-        make_item(&view->items[i], n, logits + i * n, e->o->reference ? reference + i * n : NULL);
+        lti_class_item(&view->items[i], n, logits + i * n, e->o->reference ? reference + i * n : NULL);
     return LT_OK;
 }
 
 lt_status lti_view_classes(lti_eval *e, const lti_variation *how, lti_view *view)
 {
-    int64_t classes = lt_model_config(e->o->model)->classes;
+    int64_t classes = lt_model_classes(e->o->model);
     if (classes == 0)
         return lti_fail(e->ctx, LT_EINVAL, "this %s has no classification head: %s cannot be evaluated with it",
                         lt_model_family(e->o->model), view->path);

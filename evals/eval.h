@@ -51,7 +51,7 @@ typedef struct lti_view {
     int64_t count, tokens;
     bool normed, answers, classes; /* there is an accuracy_norm; an accuracy; a macro F1 */
     lti_names slices;              /* of texts */
-    lti_names labels;              /* of an encoder's classes */
+    lti_names labels;              /* of a classifier */
     lti_task task;                 /* of tasks */
     lt_dataset *dataset;           /* of texts */
     bool plain;                    /* only `result` is known: lt_evaluate's */
@@ -67,11 +67,16 @@ lt_status lti_eval_file(lti_eval *e, const char *path, const char *name, json_t 
 /* A folder of them. */
 lt_status lti_eval_suite(lti_eval *e, const char *directory, json_t *report);
 
-/* ---- Views: text_view.c, choice_view.c, class_view.c. To be freed always ---- */
+/* ---- Views: text_view.c, choice_view.c, class_view.c, number_view.c. To be freed always ---- */
 lt_status lti_view_text(lti_eval *e, const lti_source *source, lti_kind kind, const lti_variation *how, bool open_book,
                         lti_view *view);
 lt_status lti_view_choices(lti_eval *e, const lti_variation *how, lti_view *view); /* of view->task */
 lt_status lti_view_classes(lti_eval *e, const lti_variation *how, lti_view *view);
+lt_status lti_view_numbers(lti_eval *e, lti_view *view); /* rows of numbers with a class: number_view.c */
+/* view->labels become the model's classes: their names, else their numbers. */
+lt_status lti_class_labels(lti_eval *e, lti_view *view);
+/* An item whose gold is set, from logits [n] of the model and the reference (or NULL). */
+void lti_class_item(lti_item *item, int64_t n, const lt_real *logits, const lt_real *reference);
 lt_status lti_view_items(lti_view *view, int64_t count);
 void lti_view_free(lti_view *view);
 const lti_names *lti_view_slices(const lti_view *view);

@@ -45,7 +45,7 @@ static lt_status check_options(lt_ctx *ctx, const lt_eval_options *o)
 typedef struct subject {
     lti_source source;
     lti_kind kind;
-    bool open_book, encoder;
+    bool open_book, classifier;
     const char *name;
 } subject;
 
@@ -69,7 +69,7 @@ static lt_status make_view(lti_eval *e, const subject *s, const lti_variation *h
                                     .skip_bad_rows = e->o->rows.skip_bad_rows,
                                     .fine_labels = label && strchr(label, ':')};
         status = lti_task_read(&s->source, &options, &view->task);
-        if (status == LT_OK) status = s->encoder ? lti_view_classes(e, how, view) : lti_view_choices(e, how, view);
+        if (status == LT_OK) status = s->classifier ? lti_view_classes(e, how, view) : lti_view_choices(e, how, view);
     }
     view->seconds = e->seconds;
     return status;
@@ -121,12 +121,13 @@ static lt_status evaluate(lti_eval *e, subject *s, json_t *report)
     lti_kind detected;
     LTI_TRY(lti_kind_of(&s->source, &e->o->rows, &detected, &s->open_book));
     if (s->kind == LTI_KIND_NONE) s->kind = detected;
-    s->encoder = lt_transformer_is_encoder(lt_model_config(e->o->model));
-    if (s->encoder && s->kind != LTI_KIND_CLASSIFICATION)
+    s->classifier = lt_model_reads(e->o->model) == LT_DATA_LABELLED;
+    if (s->classifier && s->kind != LTI_KIND_CLASSIFICATION)
         return lti_fail(e->ctx, LT_EINVAL,
-                        "%s: %s is an encoder: it predicts no next token, and is evaluated on rows of text and label "
+                        "%s: %s is %s: it predicts no next token, and is evaluated on rows of text and label "
                         "({\"text\", \"label\"}, a .csv with a header, or lines LABEL:sub text)",
-                        s->source.path, lt_model_family(e->o->model));
+                        s->source.path, lt_model_family(e->o->model),
+                        lt_model_is_transformer(e->o->model) ? "an encoder" : "a classifier");
     lti_view view;
     lt_status status = make_view(e, s, &(lti_variation){.closed = false}, &view);
     if (status == LT_OK) status = add_view(e, &view, report);
@@ -146,6 +147,25 @@ lt_status lti_eval_file(lti_eval *e, const char *path, const char *name, json_t 
     lt_status status = lti_source_open(e->ctx, path, &e->o->rows, e->o->limit, lines, &s.source);
     if (status == LT_OK) status = evaluate(e, &s, report);
     lti_source_close(&s.source);
+    return status;
+}
+
+/* ---- Rows of numbers ---- */
+
+static lt_status evaluate_numbers(lti_eval *e, json_t *report)
+{
+    const lt_eval_options *o = e->o;
+    if (o->suite || o->slice || e->perturbations)
+        return lti_fail(e->ctx, LT_EINVAL, "this %s reads numbers: suites, slices and perturbations are of texts",
+                        lt_model_family(o->model));
+    lti_view view = {.ctx = e->ctx,
+                     .kind = LTI_KIND_CLASSIFICATION,
+                     .path = o->data,
+                     .slices = {.ctx = e->ctx, .text = {.ctx = e->ctx}},
+                     .labels = {.ctx = e->ctx, .text = {.ctx = e->ctx}}};
+    lt_status status = lti_view_numbers(e, &view);
+    if (status == LT_OK) status = add_view(e, &view, report);
+    lti_view_free(&view);
     return status;
 }
 
@@ -171,8 +191,11 @@ static lt_status fill_report(lti_eval *e, json_t *report)
 {
     const lt_eval_options *o = e->o;
     const char *slash = o->data ? strrchr(o->data, '/') : NULL;
-    LTI_TRY(o->suite ? lti_eval_suite(e, o->suite, report)
-                     : lti_eval_file(e, o->data, slash && slash[1] ? slash + 1 : o->data, report));
+    const char *name = slash && slash[1] ? slash + 1 : o->data;
+    snprintf(e->what, sizeof e->what, "%.100s", o->suite ? "" : name);
+    LTI_TRY(lt_model_reads(o->model) == LT_DATA_NUMBERS ? evaluate_numbers(e, report)
+            : o->suite                                  ? lti_eval_suite(e, o->suite, report)
+                                                        : lti_eval_file(e, o->data, name, report));
     lti_put(e, report, "peak_rss_bytes", json_integer((json_int_t)lt_memory_now().peak_rss));
     describe(e, o->model, o->quant, report);
     if (o->reference) describe(e, o->reference, NULL, json_object_get(report, "reference"));
@@ -201,7 +224,7 @@ lt_status lt_eval_run(lt_ctx *ctx, const lt_eval_options *options, char **report
                               .stop = options->stop,
                               .on_progress = on_progress,
                               .user = &e};
-    LTI_TRY(lti_scorer_create(ctx, &how, &e.scorer));
+    if (lt_model_reads(options->model) != LT_DATA_NUMBERS) LTI_TRY(lti_scorer_create(ctx, &how, &e.scorer));
     json_t *object = json_object();
     lt_status status = object ? fill_report(&e, object) : lti_fail(ctx, LT_ENOMEM, "out of memory for a report");
     if (status == LT_OK) status = write_report(&e, object, report);

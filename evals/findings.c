@@ -237,13 +237,13 @@ static lt_status put_diversity(lti_eval *e, const lt_generation *texts, lt_ids *
 lt_status lti_report_samples(lti_eval *e, const lti_view *view, json_t *into)
 {
     size_t n = (size_t)e->o->samples;
-    const lt_transformer_config *config = lt_model_config(e->o->model);
-    if (n == 0 || lt_transformer_is_encoder(config)) return LT_OK;
+    int64_t context = lt_model_context(e->o->model);
+    if (n == 0 || lt_model_reads(e->o->model) != LT_DATA_TOKENS) return LT_OK;
     lt_session_options options;
     lt_session_options_init(&options);
     options.batch = n < SAMPLE_BATCH ? (int64_t)n : SAMPLE_BATCH;
     options.length = (view->dataset ? SAMPLE_PROMPT : SAMPLE_PROMPT_TASK) + e->o->sample_tokens;
-    if (options.length > config->context) options.length = config->context;
+    if (options.length > context) options.length = context;
     options.quant = e->o->quant;
     lt_ids *prompts = lti_alloc_array(e->ctx, n, sizeof *prompts), *ids = lti_alloc_array(e->ctx, n, sizeof *ids);
     lt_generation *texts = lti_alloc_array(e->ctx, n, sizeof *texts);

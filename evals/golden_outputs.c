@@ -292,7 +292,7 @@ static lt_status make_report(golden_run *r, double seconds, char **report)
 
 static lt_status run_all(golden_run *r, char **report)
 {
-    int64_t context = lt_model_config(r->model)->context, n = 0;
+    int64_t context = lt_model_context(r->model), n = 0;
     if (context > LONGEST) context = LONGEST;
     LTI_TRY(lti_golden_set_read(r->ctx, r->o, lt_model_tokenizer(r->model), context - 1, &r->set));
     LTI_TRY(choose_tokens(r));
@@ -329,9 +329,9 @@ static lt_status check(lt_ctx *ctx, lt_model *model, const lt_golden_options *o)
         return lti_fail(ctx, LT_EINVAL, "golden outputs: neither goldens to compare with nor a file to write");
     if (o->max_tokens < 0 || o->max_tokens > 1 << 24)
         return lti_fail(ctx, LT_EINVAL, "golden outputs: max_tokens is %" PRId64, o->max_tokens);
-    if (lt_transformer_is_encoder(lt_model_config(model)))
-        return lti_fail(ctx, LT_EUNSUPPORTED, "golden outputs: the model is an encoder (%s), which continues no text",
-                        lt_model_family(model));
+    if (lt_model_reads(model) != LT_DATA_TOKENS)
+        return lti_fail(ctx, LT_EUNSUPPORTED, "golden outputs: the model is %s (%s), which continues no text",
+                        lt_model_is_transformer(model) ? "an encoder" : "a classifier", lt_model_family(model));
     return LT_OK;
 }
 

@@ -59,6 +59,7 @@ static void shorten(const char *text, size_t n, char out[400])
 void lti_view_preview(lti_eval *e, const lti_view *view, int64_t item, char text[400])
 {
     *text = 0;
+    if (!view->dataset && view->task.count == 0) return; /* numbers are no text */
     if (!view->dataset) {
         const lti_task_row *row = &view->task.rows[item];
         const char *query =

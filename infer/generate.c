@@ -124,7 +124,7 @@ static lt_status close_row(generating *g, int b, lt_generation *result)
 static lt_status run_batch(generating *g)
 {
     const lt_real *logits;
-    int64_t V = lt_model_config(g->session->model)->vocab;
+    int64_t V = lt_model_vocab(g->session->model);
     LTI_TRY(lt_session_prefill(g->session, g->n, g->prompts + g->base, &logits));
     for (int64_t token = 0;; token++) {
         int live = 0;
@@ -187,7 +187,7 @@ lt_status lt_generate(lt_session *session, int n, const lt_ids *prompts, const l
     g.n_end = g.how->n_end;
     memcpy(g.end, g.how->end, sizeof g.end);
     if (g.n_end < 0) g.n_end = lt_model_end_ids(session->model, g.end);
-    LTI_TRY(lti_sampler_open(session->ctx, g.how, lt_model_config(session->model)->vocab, &g.sampler));
+    LTI_TRY(lti_sampler_open(session->ctx, g.how, lt_model_vocab(session->model), &g.sampler));
     lt_status status = generate_all(&g, n, results);
     lti_sampler_close(&g.sampler);
     return status;

@@ -16,6 +16,7 @@
 #include "base/par.h"
 #include "kernels/kernels.h"
 #include "lathe/plan.h"
+#include "models/model.h"
 #include "qat/policy.h"
 
 #include <math.h>
@@ -31,6 +32,7 @@ typedef enum phase { PHASE_HIDDEN, PHASE_HEAD, PHASE_CLASSES } phase;
 typedef struct side {
     lt_model *model;
     const lt_quant_policy *quant;
+    int64_t width; /* of its hidden states */
     lt_plan_cache *plans;
     lt_real *x;       /* [chunk, C]: hidden rows that wait for the head */
     const lt_real *z; /* [rows, V]: logits of the chunk just run */
@@ -45,23 +47,29 @@ struct lti_scorer {
     lti_score **places; /* [chunk]: where a waiting row's answer goes */
     int32_t *targets;   /* [chunk] */
     int32_t *tokens;    /* [room] */
-    int32_t *spans;     /* [room, 2], encoders only */
+    int32_t *spans;     /* [room, 2], classifiers only */
+    int32_t *last;      /* [room], likewise: where each text ends */
     int64_t room;
-    bool encoder;
+    bool classifier; /* of texts: it predicts no next token */
 };
 
 /* ---- Plans ---- */
 
 static lt_t record(const side *s, lt_graph *g, lt_plan_key key)
 {
-    const lt_transformer_config *c = lt_model_config(s->model);
-    const int64_t B = key.batch, T = key.length;
+    const int64_t B = key.batch, T = key.length, vocab = lt_model_vocab(s->model);
+    lt_training(g, false);
     if (s->quant) lt_qat_attach(g, s->quant);
-    if (key.phase == PHASE_HEAD)
-        return lt_transformer_head(g, c, lt_input(g, "x", LT_F32, 2, (int64_t[]){B, c->dim})); /* [B, V] */
-    lt_model_input in = {.tokens = lt_index_input(g, "tokens", 2, (int64_t[]){B, T}, 0, (int32_t)c->vocab)};
+    if (key.phase == PHASE_HEAD) {
+        lt_t x = lt_input(g, "x", LT_F32, 2, (int64_t[]){B, s->width});
+        return lti_model_head(s->model, g, x, lt_nil(g)); /* [B, V] */
+    }
+    lt_model_input in = {.tokens = lt_index_input(g, "tokens", 2, (int64_t[]){B, T}, 0, (int32_t)vocab)};
     if (key.phase == PHASE_HIDDEN) return lt_model_hidden(s->model, g, &in); /* [B, T, C] */
-    in.spans = lt_index_input(g, "spans", 3, (int64_t[]){B, T, 2}, 0, INT32_MAX);
+    if (lt_model_is_transformer(s->model))
+        in.spans = lt_index_input(g, "spans", 3, (int64_t[]){B, T, 2}, 0, INT32_MAX);
+    else
+        in.last = lt_index_input(g, "last", 1, &B, 0, (int32_t)(B * T));
     return lt_model_logits(s->model, g, &in); /* [B, classes] */
 }
 
@@ -90,15 +98,14 @@ static lt_status plan_of(const side *s, phase what, int64_t batch, int64_t lengt
 /* Both models must mean the same by an id. Padding behind the last token is no difference. */
 static lt_status check_vocabulary(lt_ctx *ctx, const lti_scorer_options *o)
 {
-    const lt_transformer_config *a = lt_model_config(o->model), *b = lt_model_config(o->reference);
-    if (a->vocab != b->vocab || a->classes != b->classes ||
-        lt_transformer_is_encoder(a) != lt_transformer_is_encoder(b))
+    lti_network_facts a = lti_model_facts(o->model), b = lti_model_facts(o->reference);
+    if (a.vocab != b.vocab || a.classes != b.classes || a.reads != b.reads)
         return lti_fail(ctx, LT_EINVAL,
                         "the reference has %lld tokens and %lld classes, the model %lld and %lld: only models of "
                         "one vocabulary can be compared",
-                        (long long)b->vocab, (long long)b->classes, (long long)a->vocab, (long long)a->classes);
+                        (long long)b.vocab, (long long)b.classes, (long long)a.vocab, (long long)a.classes);
     const lt_tokenizer *one = lt_model_tokenizer(o->model), *two = lt_model_tokenizer(o->reference);
-    for (int32_t id = 0; id < a->vocab; id++) {
+    for (int32_t id = 0; id < a.vocab; id++) {
         int64_t n = 0, m = 0;
         const char *x = lt_tokenizer_token(one, id, &n), *y = lt_tokenizer_token(two, id, &m);
         if (x && y && (n != m || memcmp(x, y, (size_t)n)))
@@ -112,19 +119,18 @@ static lt_status check_vocabulary(lt_ctx *ctx, const lti_scorer_options *o)
 
 static lt_status make(lti_scorer *s)
 {
-    const lt_transformer_config *c = lt_model_config(s->o.model);
-    s->encoder = lt_transformer_is_encoder(c);
-    s->vocab = c->vocab;
+    s->classifier = lt_model_reads(s->o.model) != LT_DATA_TOKENS;
+    s->vocab = lt_model_vocab(s->o.model);
     s->chunk = LEAST_ROWS;
-    while (s->chunk < MOST_ROWS && 2 * s->chunk * c->vocab * (int64_t)sizeof(lt_real) <= CHUNK_BYTES) s->chunk *= 2;
+    while (s->chunk < MOST_ROWS && 2 * s->chunk * s->vocab * (int64_t)sizeof(lt_real) <= CHUNK_BYTES) s->chunk *= 2;
     s->n_sides = s->o.reference ? 2 : 1;
     s->sides[0] = (side){.model = s->o.model, .quant = s->o.quant};
     s->sides[1] = (side){.model = s->o.reference};
     for (int i = 0; i < s->n_sides; i++) {
         side *one = &s->sides[i];
-        int64_t width = lt_model_config(one->model)->dim;
+        one->width = lti_model_facts(one->model).width;
         LTI_TRY(lt_plan_cache_create(s->ctx, PLANS, build, one, &one->plans));
-        one->x = lti_alloc_array(s->ctx, (size_t)(s->chunk * width), sizeof *one->x);
+        one->x = lti_alloc_array(s->ctx, (size_t)(s->chunk * one->width), sizeof *one->x);
         if (!one->x) return LT_ENOMEM;
     }
     s->places = lti_alloc_array(s->ctx, (size_t)s->chunk, sizeof *s->places);
@@ -136,6 +142,9 @@ lt_status lti_scorer_create(lt_ctx *ctx, const lti_scorer_options *options, lti_
 {
     *scorer = NULL;
     LTI_TRY(lti_quant_check(ctx, options->quant));
+    if (lt_model_reads(options->model) == LT_DATA_NUMBERS)
+        return lti_fail(ctx, LT_EINVAL, "this %s reads numbers: it has nothing to say about a text",
+                        lt_model_family(options->model));
     if (options->reference) LTI_TRY(check_vocabulary(ctx, options));
     lti_scorer *s = lti_alloc(ctx, sizeof *s);
     if (!s) return LT_ENOMEM;
@@ -159,6 +168,7 @@ void lti_scorer_free(lti_scorer *s)
     lti_free(s->ctx, s->targets);
     lti_free(s->ctx, s->tokens);
     lti_free(s->ctx, s->spans);
+    lti_free(s->ctx, s->last);
     lti_free(s->ctx, s);
 }
 
@@ -196,11 +206,13 @@ static lt_status reserve(lti_scorer *s, int64_t count)
     if (count <= s->room) return LT_OK;
     lti_free(s->ctx, s->tokens);
     lti_free(s->ctx, s->spans);
-    s->spans = NULL;
+    lti_free(s->ctx, s->last);
+    s->spans = s->last = NULL;
     s->room = 0;
     s->tokens = lti_alloc_array(s->ctx, (size_t)count, sizeof *s->tokens);
-    if (s->encoder) s->spans = lti_alloc_array(s->ctx, 2 * (size_t)count, sizeof *s->spans);
-    if (!s->tokens || (s->encoder && !s->spans)) return LT_ENOMEM;
+    if (s->classifier) s->spans = lti_alloc_array(s->ctx, 2 * (size_t)count, sizeof *s->spans);
+    if (s->classifier) s->last = lti_alloc_array(s->ctx, (size_t)count, sizeof *s->last);
+    if (!s->tokens || (s->classifier && (!s->spans || !s->last))) return LT_ENOMEM;
     s->room = count;
     return LT_OK;
 }
@@ -213,7 +225,8 @@ static lt_status fill(lti_scorer *s, const lti_score_row *rows, const row_length
     for (int64_t b = 0; b < B; b++) {
         const lti_score_row *row = &rows[sorted[b].row];
         memcpy(s->tokens + b * T, row->ids, (size_t)row->length * sizeof *row->ids);
-        for (int64_t t = 0; s->encoder && t < T; t++) {
+        if (s->classifier) s->last[b] = (int32_t)(b * T + row->length - 1);
+        for (int64_t t = 0; s->classifier && t < T; t++) {
             bool inside = t < row->length;
             s->spans[2 * (b * T + t)] = inside ? 0 : (int32_t)t;
             s->spans[2 * (b * T + t) + 1] = (int32_t)(inside ? row->length : t + 1);
@@ -227,7 +240,8 @@ static lt_status run(lti_scorer *s, side *one, phase what, int64_t B, int64_t T,
     lt_plan *plan;
     LTI_TRY(plan_of(one, what, B, T, &plan));
     LTI_TRY(lt_bind(plan, "tokens", s->tokens));
-    if (what == PHASE_CLASSES) LTI_TRY(lt_bind(plan, "spans", s->spans));
+    if (lt_plan_has(plan, "spans")) LTI_TRY(lt_bind(plan, "spans", s->spans));
+    if (lt_plan_has(plan, "last")) LTI_TRY(lt_bind(plan, "last", s->last));
     LTI_TRY(lt_run(plan));
     *result = lt_result(plan, 0);
     return LT_OK;
@@ -291,7 +305,7 @@ static lt_status flush(lti_scorer *s)
     for (int i = 0; i < s->n_sides; i++) {
         side *one = &s->sides[i];
         lt_plan *plan;
-        int64_t C = lt_model_config(one->model)->dim;
+        int64_t C = one->width;
         memset(one->x + s->waiting * C, 0, (size_t)((rows - s->waiting) * C) * sizeof *one->x);
         LTI_TRY(plan_of(one, PHASE_HEAD, rows, 0, &plan));
         LTI_TRY(lt_bind(plan, "x", one->x));
@@ -317,7 +331,7 @@ static lt_status flush(lti_scorer *s)
 /* Copies hidden rows of side k; the first side also notes targets and places. `at`: what waits already. */
 static void gather(lti_scorer *s, int k, const lti_score_row *row, const lt_real *hidden, int64_t *t, int64_t *at)
 {
-    int64_t C = lt_model_config(s->sides[k].model)->dim;
+    int64_t C = s->sides[k].width;
     for (; *t < row->to && *at < s->chunk; ++*t) {
         if (row->scored && !row->scored[*t]) {
             row->scores[*t - row->from] = (lti_score){.best = -1, .ref_best = -1};
@@ -334,7 +348,7 @@ static lt_status hidden_of(lti_scorer *s, int64_t B, int64_t T, lt_real *kept[2]
 {
     for (int k = 0; k < s->n_sides; k++) {
         const lt_real *x;
-        size_t bytes = (size_t)(B * T * lt_model_config(s->sides[k].model)->dim) * sizeof *x;
+        size_t bytes = (size_t)(B * T * s->sides[k].width) * sizeof *x;
         LTI_TRY(run(s, &s->sides[k], PHASE_HIDDEN, B, T, &x));
         kept[k] = lti_alloc(s->ctx, bytes);
         if (!kept[k]) return LT_ENOMEM;
@@ -353,7 +367,7 @@ static lt_status score_batch(lti_scorer *s, const lti_score_row *rows, const row
             int64_t next = t, at = s->waiting;
             for (int k = 0; k < s->n_sides; k++) {
                 next = t, at = s->waiting;
-                gather(s, k, row, kept[k] + b * T * lt_model_config(s->sides[k].model)->dim, &next, &at);
+                gather(s, k, row, kept[k] + b * T * s->sides[k].width, &next, &at);
             }
             t = next, s->waiting = at;
             if (s->waiting == s->chunk) status = flush(s);
@@ -368,7 +382,7 @@ static lt_status check_rows(const lti_scorer *s, int64_t n, const lti_score_row 
 {
     for (int64_t i = 0; i < n; i++) {
         const lti_score_row *r = &rows[i];
-        bool range = s->encoder ? r->length >= 1 : r->from >= 1 && r->from <= r->to && r->to <= r->length;
+        bool range = s->classifier ? r->length >= 1 : r->from >= 1 && r->from <= r->to && r->to <= r->length;
         if (!range) return lti_fail(s->ctx, LT_EINVAL, "row %lld predicts nothing that is in it", (long long)i);
     }
     return LT_OK;
@@ -397,9 +411,9 @@ static lt_status score_sorted(lti_scorer *s, int64_t n, const lti_score_row *row
 
 lt_status lti_scorer_run(lti_scorer *s, int64_t n, const lti_score_row *rows)
 {
-    if (s->encoder)
+    if (s->classifier)
         return lti_fail(s->ctx, LT_EINVAL,
-                        "%s is an encoder: it predicts no next token; give it rows of text and label",
+                        "this %s is a classifier: it predicts no next token; give it rows of text and label",
                         lt_model_family(s->o.model));
     LTI_TRY(check_rows(s, n, rows));
     row_length *sorted;
@@ -409,12 +423,12 @@ lt_status lti_scorer_run(lti_scorer *s, int64_t n, const lti_score_row *rows)
     return status;
 }
 
-/* ---- Rows of an encoder ---- */
+/* ---- Rows of a classifier ---- */
 
 static lt_status classify_sorted(lti_scorer *s, int64_t n, const lti_score_row *rows, const row_length *sorted,
                                  lt_real *const out[2])
 {
-    int64_t K = lt_model_config(s->o.model)->classes;
+    int64_t K = lt_model_classes(s->o.model);
     for (int64_t i = 0; i < n;) {
         int64_t T = lt_bucket(sorted[i].length, sorted[0].length), B = batch_rows(s, T);
         if (B > n - i) B = n - i;
@@ -435,7 +449,7 @@ static lt_status classify_sorted(lti_scorer *s, int64_t n, const lti_score_row *
 
 lt_status lti_scorer_classes(lti_scorer *s, int64_t n, const lti_score_row *rows, lt_real *logits, lt_real *ref_logits)
 {
-    if (!s->encoder) return lti_fail(s->ctx, LT_EINVAL, "%s has no head of classes", lt_model_family(s->o.model));
+    if (!s->classifier) return lti_fail(s->ctx, LT_EINVAL, "%s has no head of classes", lt_model_family(s->o.model));
     LTI_TRY(check_rows(s, n, rows));
     row_length *sorted;
     LTI_TRY(sort_rows(s, n, rows, &sorted));

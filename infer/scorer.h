@@ -36,13 +36,13 @@ typedef struct lti_scorer_options {
 
 typedef struct lti_scorer lti_scorer; /* borrows the models */
 
-/* LT_EINVAL: the vocabularies differ. */
+/* LT_EINVAL: the vocabularies differ, or the model reads numbers. */
 lt_status lti_scorer_create(lt_ctx *ctx, const lti_scorer_options *options, lti_scorer **scorer);
 void lti_scorer_free(lti_scorer *scorer); /* NULL is fine */
 
-/* Fills rows[i].scores for i < n. LT_EINVAL for an encoder; LT_ENONFINITE when a logit is. */
+/* Fills rows[i].scores for i < n. LT_EINVAL for a classifier; LT_ENONFINITE when a logit is. */
 lt_status lti_scorer_run(lti_scorer *scorer, int64_t n, const lti_score_row *rows);
-/* Of an encoder: logits [n, classes] of whole rows, and the reference's where there is one (else NULL). */
+/* Of a classifier: logits [n, classes] of whole rows, and the reference's where there is one (else NULL). */
 lt_status lti_scorer_classes(lti_scorer *scorer, int64_t n, const lti_score_row *rows, lt_real *logits,
                              lt_real *ref_logits);
 

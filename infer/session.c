@@ -13,7 +13,7 @@
 #include "infer/session.h"
 #include "autograd/op.h"
 #include "autograd/ops/lattice_convert.h"
-#include "models/family.h"
+#include "models/model.h"
 #include "qat/policy.h"
 
 #include <string.h>
@@ -36,20 +36,29 @@ void lt_session_options_init(lt_session_options *options)
 
 /* ---- Recording ---- */
 
-static lt_t record(const lt_session *s, lt_graph *g, lt_plan_key key)
+/* Hidden states [B, T, C] of positions first .. first + T - 1. */
+static lt_t record_hidden(const lt_session *s, lt_graph *g, int64_t B, int64_t T)
 {
     const lt_transformer_config *c = lt_model_config(s->model);
-    const int64_t B = key.batch, T = key.length;
-    lt_model_input in = {.tokens = lt_index_input(g, "tokens", 2, (int64_t[]){B, T}, 0, (int32_t)c->vocab),
-                         .first = lt_scalar(g, "first", 0)};
+    lt_t tokens = lt_index_input(g, "tokens", 2, (int64_t[]){B, T}, 0, (int32_t)lt_model_vocab(s->model));
+    if (!c)
+        return s->model->network->step(g, &s->model->net, tokens, lt_input(g, "keep", LT_F32, 2, (int64_t[]){B, 1}));
+    lt_model_input in = {.tokens = tokens, .first = lt_scalar(g, "first", 0)};
     if (B > 1) in.spans = lt_index_input(g, "spans", 3, (int64_t[]){B, T, 2}, 0, INT32_MAX);
     if (lt_transformer_learns_positions(c))
         in.positions = lt_index_input(g, "positions", 2, (int64_t[]){B, T}, 0, (int32_t)c->context);
-    lt_t x = lt_model_hidden(s->model, g, &in); /* [B, T, C] */
+    return lt_model_hidden(s->model, g, &in);
+}
+
+static lt_t record(const lt_session *s, lt_graph *g, lt_plan_key key)
+{
+    const int64_t B = key.batch, T = key.length;
+    lt_training(g, false);
+    lt_t x = record_hidden(s, g, B, T);
     if (key.phase == READ) return lt_nil(g);
-    x = lt_reshape(x, 2, (int64_t[]){B * T, c->dim});
+    x = lt_reshape(x, 2, (int64_t[]){B * T, lti_model_facts(s->model).width});
     if (T > 1) x = lt_gather(x, lt_index_input(g, "last", 1, &B, 0, (int32_t)(B * T))); /* [B, C] */
-    return lt_transformer_head(g, c, x);                                                /* [B, V] */
+    return lti_model_head(s->model, g, x, lt_nil(g));                                   /* [B, V] */
 }
 
 static lt_status build(void *user, lt_plan_key key, lt_arena *arena, lt_plan **plan)
@@ -113,12 +122,13 @@ static lt_status map_weights(lt_session *s)
 
 static void clear_board(lt_session *s)
 {
-    void *parts[] = {s->tokens, s->spans, s->positions, s->last, s->pads};
+    void *parts[] = {s->tokens, s->spans, s->positions, s->last, s->pads, s->keep};
     lt_plan_cache_free(s->plans);
     lt_params_free(s->params);
     for (int i = 0; i < LTI_COUNT(parts); i++) lti_free(s->ctx, parts[i]);
     s->plans = NULL, s->params = NULL;
     s->tokens = s->spans = s->positions = s->last = s->pads = NULL;
+    s->keep = NULL;
     s->rows = s->live = 0;
 }
 
@@ -129,19 +139,27 @@ static int64_t chunk_of(int64_t rows)
     return chunk < 32 ? 32 : chunk > LONGEST_CHUNK ? LONGEST_CHUNK : chunk;
 }
 
+static lt_status add_caches(lt_session *s, int64_t rows)
+{
+    const lt_transformer_config *c = lt_model_config(s->model);
+    if (c) return lt_transformer_caches(s->params, c, rows, s->length);
+    return s->model->network->caches(s->params, &s->model->net, rows);
+}
+
 static lt_status fill_board(lt_session *s, int64_t rows)
 {
     size_t B = (size_t)rows, count = B * (size_t)chunk_of(rows);
     LTI_TRY(lt_params_create(s->ctx, &s->params));
     LTI_TRY(map_weights(s));
-    LTI_TRY(lt_transformer_caches(s->params, lt_model_config(s->model), rows, s->length));
+    LTI_TRY(add_caches(s, rows));
     LTI_TRY(lt_plan_cache_create(s->ctx, PLANS, build, s, &s->plans));
     s->tokens = lti_alloc_array(s->ctx, count, sizeof *s->tokens);
     s->spans = lti_alloc_array(s->ctx, count, 2 * sizeof *s->spans);
     s->positions = lti_alloc_array(s->ctx, count, sizeof *s->positions);
     s->last = lti_alloc_array(s->ctx, B, sizeof *s->last);
     s->pads = lti_alloc_array(s->ctx, B, sizeof *s->pads);
-    return s->tokens && s->spans && s->positions && s->last && s->pads ? LT_OK : LT_ENOMEM;
+    s->keep = lti_alloc_array(s->ctx, B, sizeof *s->keep);
+    return s->tokens && s->spans && s->positions && s->last && s->pads && s->keep ? LT_OK : LT_ENOMEM;
 }
 
 static lt_status lay_board(lt_session *s, int64_t rows)
@@ -158,20 +176,30 @@ static lt_status lay_board(lt_session *s, int64_t rows)
 
 /* ---- Life ---- */
 
-static lt_status check_options(lt_ctx *ctx, const lt_transformer_config *c, lt_session_options *o)
+/* Whether it writes texts at all. */
+static lt_status check_model(lt_ctx *ctx, const lt_model *model)
 {
+    const char *name = lt_model_family(model);
+    if (lt_model_reads(model) == LT_DATA_TOKENS) return LT_OK;
+    if (lt_model_is_transformer(model))
+        return lti_fail(ctx, LT_EUNSUPPORTED, "%s is an encoder: it has no next token to generate", name);
+    return lti_fail(ctx, LT_EUNSUPPORTED, "this %s is a classifier and writes no text; lathe eval measures it", name);
+}
+
+static lt_status check_options(lt_ctx *ctx, const lt_model *model, lt_session_options *o)
+{
+    const lt_transformer_config *c = lt_model_config(model);
+    int64_t context = lt_model_context(model);
     if (o->size != sizeof *o) return lti_fail(ctx, LT_EINVAL, "session: call lt_session_options_init first");
-    if (lt_transformer_is_encoder(c))
-        return lti_fail(ctx, LT_EUNSUPPORTED, "%s is an encoder: it has no next token to generate",
-                        lt_family_name(c->family));
-    if (o->length == 0) o->length = c->context < DEFAULT_LENGTH ? c->context : DEFAULT_LENGTH;
+    LTI_TRY(check_model(ctx, model));
+    if (o->length == 0) o->length = context < DEFAULT_LENGTH ? context : DEFAULT_LENGTH;
     if (o->batch < 1 || o->batch > MOST_ROWS)
         return lti_fail(ctx, LT_EINVAL, "session: a batch of %lld rows; 1 to %d is possible", (long long)o->batch,
                         MOST_ROWS);
     if (o->length < 2 || o->length > INT32_MAX)
         return lti_fail(ctx, LT_EINVAL, "session: a cache of %lld positions; 2 to %d is possible", (long long)o->length,
                         INT32_MAX);
-    if (lt_transformer_learns_positions(c) && o->length > c->context)
+    if (c && lt_transformer_learns_positions(c) && o->length > c->context)
         return lti_fail(ctx, LT_EINVAL, "session: a cache of %lld positions, but %s learned %lld; give at most that",
                         (long long)o->length, lt_family_name(c->family), (long long)c->context);
     return LT_OK;
@@ -184,7 +212,7 @@ lt_status lt_session_create(lt_model *model, const lt_session_options *options, 
     if (options) o = *options;
     *session = NULL;
     lt_ctx *ctx = lt_params_ctx(lt_model_params(model));
-    LTI_TRY(check_options(ctx, lt_model_config(model), &o));
+    LTI_TRY(check_options(ctx, model, &o));
     lt_session *s = lti_alloc(ctx, sizeof *s);
     if (!s) return LT_ENOMEM;
     *s = (lt_session){.ctx = ctx, .model = model, .batch = o.batch, .length = o.length};
@@ -213,6 +241,13 @@ int64_t lt_session_length(const lt_session *s)
 uint64_t lt_session_cache_bytes(const lt_session *s)
 {
     const lt_transformer_config *c = lt_model_config(s->model);
+    uint64_t bytes = 0;
+    if (!c) { /* the states on the board are of s->rows */
+        for (int i = 0; i < lt_params_count(s->params); i++)
+            if (lt_param_role(lt_params_at(s->params, i)) == LT_SCRATCH)
+                bytes += lt_param_bytes(lt_params_at(s->params, i));
+        return s->rows ? bytes / (uint64_t)s->rows * (uint64_t)s->batch : 0;
+    }
     return 2 * (uint64_t)(c->layers * s->batch * s->length * c->kv_heads * lti_head_dim(c)) * sizeof(lt_real);
 }
 
@@ -226,7 +261,7 @@ int64_t lt_session_room(const lt_session *s)
 /* Runs over what stands in s->tokens [rows, T], from position s->used on. `logits` NULL: only the cache is filled. */
 static lt_status run(lt_session *s, int64_t T, const lt_real **logits)
 {
-    const int64_t B = s->rows, context = lt_model_config(s->model)->context, V = lt_model_config(s->model)->vocab;
+    const int64_t B = s->rows, context = lt_model_context(s->model), V = lt_model_vocab(s->model);
     lt_plan *plan;
     lt_plan_key key = {logits ? READ_TO_LOGITS : READ, (int32_t)B, (int32_t)T};
     LTI_TRY(lt_plan_cache_get(s->plans, key, &plan));
@@ -236,13 +271,15 @@ static lt_status run(lt_session *s, int64_t T, const lt_real **logits)
         s->spans[2 * i] = s->pads[i / T];
         s->spans[2 * i + 1] = (int32_t)s->length;
     }
+    for (int64_t b = 0; b < B; b++) s->keep[b] = s->used > s->pads[b];
     const struct {
         const char *name;
-        const int32_t *data;
-    } inputs[] = {{"tokens", s->tokens}, {"spans", s->spans}, {"positions", s->positions}, {"last", s->last}};
+        const void *data;
+    } inputs[] = {
+        {"tokens", s->tokens}, {"spans", s->spans}, {"positions", s->positions}, {"last", s->last}, {"keep", s->keep}};
     for (int i = 0; i < LTI_COUNT(inputs); i++)
         if (lt_plan_has(plan, inputs[i].name)) LTI_TRY(lt_bind(plan, inputs[i].name, inputs[i].data));
-    LTI_TRY(lt_set(plan, "first", (double)s->used));
+    if (lt_plan_has(plan, "first")) LTI_TRY(lt_set(plan, "first", (double)s->used));
     LTI_TRY(lt_run(plan));
     if (!logits) return LT_OK;
     *logits = lt_result(plan, 0);
@@ -255,7 +292,7 @@ static lt_status run(lt_session *s, int64_t T, const lt_real **logits)
 
 static lt_status check_ids(const lt_session *s, const char *what, int64_t row, int64_t count, const int32_t *ids)
 {
-    int64_t vocab = lt_model_config(s->model)->vocab;
+    int64_t vocab = lt_model_vocab(s->model);
     for (int64_t i = 0; i < count; i++)
         if (ids[i] < 0 || ids[i] >= vocab)
             return lti_fail(s->ctx, LT_EINVAL, "%s %lld: id %d at position %lld is outside the vocabulary of %lld",
@@ -294,13 +331,25 @@ static void fill_chunk(lt_session *s, const lt_ids *prompts, int64_t T, int64_t 
     }
 }
 
+/* Positions of the next piece of a recurrent network: at most n, a power of two, and no prompt begins within. */
+static int64_t recurrent_piece(const lt_session *s, int64_t n)
+{
+    int64_t piece = 1;
+    for (int64_t b = 0; b < s->rows; b++)
+        if (s->pads[b] > s->used && s->pads[b] - s->used < n) n = s->pads[b] - s->used;
+    while (2 * piece <= n) piece *= 2;
+    return piece;
+}
+
 static lt_status read_prompts(lt_session *s, const lt_ids *prompts, int64_t end, const lt_real **logits)
 {
     const int64_t chunk = chunk_of(s->rows);
     while (s->used < end) {
         int64_t n = end - s->used < chunk ? end - s->used : chunk, room = s->length - s->used;
+        if (!lt_model_is_transformer(s->model)) n = recurrent_piece(s, n);
         int64_t T = n == 1 ? 1 : n <= SHORTEST_CHUNK ? SHORTEST_CHUNK : lt_bucket(n, chunk);
         if (T > room) T = room;
+        if (!lt_model_is_transformer(s->model)) T = n;
         fill_chunk(s, prompts, T, end);
         LTI_TRY(run(s, T, s->used + n == end ? logits : NULL));
         s->used += n;

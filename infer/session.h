@@ -13,11 +13,12 @@ struct lt_session {
     lt_params *codes; /* weights that the policy rounds, in its types */
     /* The board: what is made for a number of rows. */
     int64_t rows;
-    lt_params *params; /* weights, mapped, and caches [rows, length, G, D] */
+    lt_params *params; /* weights, mapped, and caches [rows, length, G, D], or a recurrent network's states */
     lt_plan_cache *plans;
     int32_t *tokens, *spans, *positions; /* inputs of a run [rows, T], [rows, T, 2], [rows, T] */
     int32_t *last;                       /* [rows]: which of the rows * T goes through the head */
     int32_t *pads;                       /* [rows]: positions before the row's prompt */
+    lt_real *keep;                       /* [rows]: recurrent networks: 0 where the row's prompt begins */
     /* What is in the cache. */
     int64_t live; /* rows of the last prefill; 0: none, or a run failed */
     int64_t used; /* positions */

@@ -1,10 +1,13 @@
 /* gemm.c - cuts a product into tiles over m and n and runs them as tasks, behind gemm.h.
  *
- * Tile sizes follow from the sizes of the product alone. k is never shared out between tasks; a b that is decoded (a
- * lattice, bf16, f16) is taken in chunks of k one after the other, so that its panel stays in the cache. At most 4
- * sizes of tile exist (interior, right, bottom, corner), for a decoded b also first, middle and last chunk: a
- * provider's kernel is made for each that occurs. A product of few rows with a transposed b needs none of this
- * (few_rows.c).
+ * Tile sizes follow from the sizes of the product alone. k is never shared out between tasks; a long k, or one along
+ * which an operand is decoded, is taken in chunks one after the other, so that panels stay in the cache. At most 4
+ * sizes of tile exist (interior, right, bottom, corner), each with a first, middle and last chunk: a provider's kernel
+ * is made for each that occurs. A product of few rows with a transposed b needs none of this (few_rows.c).
+ *
+ * Providers are fastest on matrices without gaps between rows (gemm_onednn.c). So large products are cut into bands of
+ * whole rows of c; what a cut leaves with gaps is copied to a panel first, or written to one and copied out, which
+ * costs a few percent of the tile's time where gaps cost a quarter. Panels are also where operands are decoded.
  *
  * Scratch and provider state come in slots, as many as there were threads at creation. A task takes a free slot and
  * gives it back, so a number of threads raised later costs waiting, not correctness; a `serial` product may run in
@@ -13,16 +16,14 @@
 #include "base/par.h"
 #include "kernels/few_rows.h"
 #include "kernels/gemm_backend.h"
+#include "kernels/kernels.h"
 #include "kernels/lattice/lattice.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define DECODED_K 2048 /* elements of k decoded at a time; a multiple of every block */
+#define CHUNK_K 2048 /* elements of k taken at a time where k is cut; a multiple of every block */
 
 /* Index of a kernel: is the tile at the lower edge, the right edge, the last chunk, and does it add to c. */
 enum { BOTTOM = 1, RIGHT = 2, LAST = 4, ADD = 8, KERNELS = 16 };
@@ -34,7 +35,10 @@ struct lti_gemm {
     void *kernel[KERNELS];
     int64_t tile_m, tile_n, tile_k, tiles_m, tiles_n, tiles_k;
     bool few_rows;
-    size_t panel, slot_bytes; /* of a slot: the decoded panel, then the provider's scratch */
+    bool decode_a, decode_b;       /* they are bf16 or a lattice that the provider does not take */
+    bool copy_a, copy_b, copy_c;   /* they go through a panel */
+    size_t at_b, at_c, at_scratch; /* of a slot: panels of a, b, c, then the provider's scratch */
+    size_t slot_bytes;
     int slots;
     atomic_int *busy; /* [slots] */
 };
@@ -42,84 +46,16 @@ struct lti_gemm {
 /* One run: what its tasks share. */
 typedef struct run_state {
     const lti_gemm *gemm;
-    const lt_real *a;
-    const void *b;
+    const void *a, *b;
     lt_real *c;
     void *scratch;
     atomic_int failed;
 } run_state;
 
-static const lti_gemm_backend *const providers[] = {
-#ifdef LT_WITH_ONEDNN
-    &lti_gemm_onednn,
-#endif
-#ifdef LT_WITH_OPENBLAS
-    &lti_gemm_openblas,
-#endif
-    &lti_gemm_ref,
-};
-
-static const lti_gemm_backend *_Atomic forced;
-static const lti_gemm_backend *by_default;
-static char versions[256];
-static atomic_uint_fast64_t provider_mallocs;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static const lti_gemm_backend *find(const char *name)
+/* Whether b is stored in a type of its own, beside an a in f32. */
+static bool stored(const lti_gemm_shape *s)
 {
-    for (int i = 0; name && i < LTI_COUNT(providers); i++)
-        if (!strcmp(providers[i]->name, name)) return providers[i];
-    return NULL;
-}
-
-static void choose(void)
-{
-    by_default = find(getenv("LT_GEMM"));
-    if (!by_default) by_default = providers[0];
-    size_t used = 0;
-    for (int i = 0; i < LTI_COUNT(providers); i++) {
-        char one[96];
-        providers[i]->version(one, sizeof one);
-        int n = snprintf(versions + used, sizeof versions - used, "%s%s", used ? ", " : "", one);
-        used += n > 0 && used + (size_t)n < sizeof versions ? (size_t)n : 0;
-    }
-}
-
-static const lti_gemm_backend *in_use(void)
-{
-    pthread_once(&once, choose);
-    const lti_gemm_backend *p = atomic_load(&forced);
-    return p ? p : by_default;
-}
-
-const char *lti_gemm_provider(void)
-{
-    return in_use()->name;
-}
-
-bool lti_gemm_force(const char *provider)
-{
-    const lti_gemm_backend *p = find(provider);
-    if (provider && !p) return false;
-    atomic_store(&forced, p);
-    return true;
-}
-
-const char *lti_gemm_versions(void)
-{
-    pthread_once(&once, choose);
-    return versions;
-}
-
-uint64_t lti_gemm_mallocs(void)
-{
-    return atomic_load(&provider_mallocs);
-}
-
-/* Whether b is stored in a type that is decoded on the way. */
-static bool decoded(const lti_gemm_shape *s)
-{
-    return s->b_type != LT_F32;
+    return s->b_type != LT_F32 && s->a_type == LT_F32;
 }
 
 /* Elements along which the blocks of b lie: they must be whole blocks in each row. */
@@ -140,7 +76,11 @@ static lt_status check(lt_ctx *ctx, const lti_gemm_shape *s)
     if (!lti_can_dequantize(s->b_type))
         return lti_fail(ctx, LT_EINVAL,
                         "gemm: the second operand is %s; f32, bf16, f16 and block lattices are possible", type);
-    if (!decoded(s)) return LT_OK;
+    if (s->a_type != LT_F32 && (s->a_type != LT_BF16 || s->b_type != LT_BF16))
+        return lti_fail(ctx, LT_EINVAL,
+                        "gemm: %s times %s; the first operand is f32, or both are bf16: convert one of them",
+                        lt_dtype_name(s->a_type), type);
+    if (!stored(s)) return LT_OK;
     if (blocked_axis(s) % lt_dtype_block(s->b_type))
         return lti_fail(ctx, LT_EINVAL, "gemm: rows of %lld elements are no whole %s blocks of %lld; keep it in f32",
                         (long long)blocked_axis(s), type, (long long)lt_dtype_block(s->b_type));
@@ -176,29 +116,57 @@ static void cut(lti_gemm *g, int64_t wanted_m, int64_t wanted_n)
     g->tiles_n = tiles_of(g->shape.n, g->tile_n);
 }
 
-/* Measured (bench/bench_gemm.c): 256 x 256 is near the best everywhere, and leaves 8 tasks or more where there is work
- * for them; products with very many tiles gain from larger ones, for each tile packs its own rows and columns. A
- * lattice prefers many rows to each dequantized panel. */
-static void choose_tiles(lti_gemm *g)
+/* Bands of whole rows, 256 where that leaves 4 tasks or more, at least 128: each costs the provider a pass over b, 3 to
+ * 8 % of the time with 128 rows. A long transposed b would be read from memory once a band: there tiles are 512 wide,
+ * and b's part stays in the cache; so it is with operands to decode. Measured (bench/bench_gemm.c): what one primitive
+ * with the provider's own threads reaches, within 5 %, in f32 and in bf16. */
+static void choose_bands(lti_gemm *g)
 {
     const lti_gemm_shape *s = &g->shape;
-    g->tile_k = decoded(s) && s->k > DECODED_K ? DECODED_K : s->k;
-    g->tiles_k = tiles_of(s->k, g->tile_k);
-    if (s->serial) {
-        cut(g, s->m > 0 ? s->m : 1, decoded(s) || s->n == 0 ? 256 : s->n);
-        return;
-    }
-    cut(g, decoded(s) ? 1024 : 256, 256);
-    if (g->tiles_m * g->tiles_n > 64) cut(g, decoded(s) ? 1024 : 512, 512);
+    bool narrow = g->decode_b || (s->tb && s->n > 4 * 512);
+    int64_t rows = narrow || s->m >= 4 * 256 ? 256 : s->m / 4 > 128 ? s->m / 4 : 128;
+    if (s->k > 2 * CHUNK_K && !s->tb) g->tile_k = CHUNK_K;
+    cut(g, rows, narrow ? 512 : s->n);
+    const double k = (double)s->k * 2, few = 4e6; /* floating-point operations of a tile */
+    while (g->tiles_m > 8 && (double)g->tile_m * (double)g->tile_n * k < few) cut(g, 2 * g->tile_m, g->tile_n);
+}
+
+/* Of few rows, or with a stored b: measured, 256 x 256 is near the best everywhere, and leaves 8 tasks or more where
+ * there is work for them; products with very many tiles gain from larger ones, for each tile packs its own rows and
+ * columns. A lattice prefers many rows to each dequantized panel. */
+static void choose_squares(lti_gemm *g)
+{
+    const lti_gemm_shape *s = &g->shape;
+    cut(g, g->decode_b ? 1024 : 256, 256);
+    if (g->tiles_m * g->tiles_n > 64) cut(g, g->decode_b ? 1024 : 512, 512);
     const int64_t least_n = multiple_n(s) > 64 ? multiple_n(s) : 64;
-    const double k = (double)s->k * 2, many = 32e6, few = 4e6; /* floating-point operations of a tile */
+    const double k = (double)s->k * 2, many = 32e6, few = 4e6;
     while (g->tiles_m * g->tiles_n < 8 && (double)g->tile_m * (double)g->tile_n * k > many) {
-        bool split_n = g->tile_n > least_n && (decoded(s) || g->tile_n > g->tile_m || g->tile_m <= 32);
+        bool split_n = g->tile_n > least_n && (g->decode_b || g->tile_n > g->tile_m || g->tile_m <= 32);
         if (!split_n && g->tile_m <= 32) break;
         cut(g, split_n ? g->tile_m : g->tile_m / 2, split_n ? g->tile_n / 2 : g->tile_n);
     }
     while (g->tiles_m * g->tiles_n > 8 && g->tiles_m > 1 && (double)g->tile_m * (double)g->tile_n * k < few)
         cut(g, 2 * g->tile_m, g->tile_n);
+}
+
+static void choose_tiles(lti_gemm *g)
+{
+    const lti_gemm_shape *s = &g->shape;
+    bool native = lti_gemm_takes_bf16(g->backend), bands = !s->serial && !stored(s) && s->m > 128;
+    g->decode_a = s->a_type != LT_F32 && !native;
+    g->decode_b = stored(s) || g->decode_a;
+    g->tile_k = g->decode_b && s->k > CHUNK_K ? CHUNK_K : s->k;
+    if (s->serial)
+        cut(g, s->m > 0 ? s->m : 1, g->decode_b || s->n == 0 ? 256 : s->n);
+    else if (bands)
+        choose_bands(g);
+    else
+        choose_squares(g);
+    g->tiles_k = tiles_of(s->k, g->tile_k);
+    g->copy_a = g->decode_a || (bands && (s->ta ? g->tile_m : g->tile_k) != s->lda);
+    g->copy_b = g->decode_b || (bands && (s->tb ? g->tile_k : g->tile_n) != s->ldb);
+    g->copy_c = bands && g->tile_n != s->ldc;
 }
 
 static int64_t at_most(int64_t whole, int64_t from, int64_t part)
@@ -213,14 +181,20 @@ static int tile_at(const lti_gemm *g, int64_t m0, int64_t n0, int64_t k0, lti_ge
     t->m = at_most(s->m, m0, g->tile_m);
     t->n = at_most(s->n, n0, g->tile_n);
     t->k = at_most(s->k, k0, g->tile_k);
-    t->lda = s->lda;
-    t->ldb = !decoded(s) ? s->ldb : s->tb ? t->k : t->n;
-    t->ldc = s->ldc;
+    t->lda = !g->copy_a ? s->lda : s->ta ? t->m : t->k;
+    t->ldb = !g->copy_b ? s->ldb : s->tb ? t->k : t->n;
+    t->ldc = g->copy_c ? t->n : s->ldc;
     t->ta = s->ta;
     t->tb = s->tb;
-    t->accumulate = s->accumulate || k0 > 0;
+    t->accumulate = (s->accumulate && !g->copy_c) || k0 > 0;
+    t->type = g->decode_a ? LT_F32 : s->a_type;
     return (t->m < g->tile_m ? BOTTOM : 0) | (t->n < g->tile_n ? RIGHT : 0) | (t->k < g->tile_k ? LAST : 0) |
            (t->accumulate ? ADD : 0);
+}
+
+static size_t panel_bytes(bool wanted, int64_t rows, int64_t columns, size_t element)
+{
+    return wanted ? ((size_t)(rows * columns) * element + 63) / 64 * 64 : 0;
 }
 
 /* Kernels of all tiles that occur: the first and last along m and n, and the first, last and second along k, are one
@@ -238,9 +212,11 @@ static lt_status create_kernels(lt_ctx *ctx, lti_gemm *g)
         size_t bytes = g->backend->scratch(g->kernel[index]);
         if (bytes > scratch) scratch = bytes;
     }
-    if (decoded(&g->shape)) g->panel = (size_t)(g->tile_n * g->tile_k) * sizeof(lt_real);
-    g->panel = (g->panel + 63) / 64 * 64;
-    g->slot_bytes = g->panel + (scratch + 63) / 64 * 64;
+    size_t factor = g->decode_a || g->shape.a_type == LT_F32 ? sizeof(lt_real) : sizeof(uint16_t);
+    g->at_b = panel_bytes(g->copy_a, g->tile_m, g->tile_k, factor);
+    g->at_c = g->at_b + panel_bytes(g->copy_b, g->tile_n, g->tile_k, factor);
+    g->at_scratch = g->at_c + panel_bytes(g->copy_c, g->tile_m, g->tile_n, sizeof(lt_real));
+    g->slot_bytes = g->at_scratch + (scratch + 63) / 64 * 64;
     return LT_OK;
 }
 
@@ -273,7 +249,7 @@ lt_status lti_gemm_create(lt_ctx *ctx, const lti_gemm_shape *shape, lti_gemm **g
     if (!g) return LT_ENOMEM;
     g->ctx = ctx;
     g->shape = s;
-    g->backend = in_use();
+    g->backend = lti_gemm_in_use();
     g->slots = lt_threads();
     g->busy = lti_alloc_array(ctx, (size_t)g->slots, sizeof *g->busy);
     lt_status status = g->busy ? LT_OK : LT_ENOMEM;
@@ -302,7 +278,9 @@ void lti_gemm_free(lt_ctx *ctx, lti_gemm *gemm)
 
 size_t lti_gemm_scratch(const lti_gemm *gemm)
 {
-    return gemm->slot_bytes * (size_t)(gemm->shape.serial ? 1 : gemm->slots);
+    const lti_gemm_shape *s = &gemm->shape;
+    if (gemm->few_rows) return panel_bytes(s->a_type != LT_F32, s->m, s->k, sizeof(lt_real));
+    return gemm->slot_bytes * (size_t)(s->serial ? 1 : gemm->slots);
 }
 
 static int take_slot(const lti_gemm *g, int hint)
@@ -314,17 +292,40 @@ static int take_slot(const lti_gemm *g, int hint)
     }
 }
 
-/* Rows n0 .. and elements k0 .. of the stored b as a dense panel: [n, k] when b is transposed, else [k, n]. */
-static void decode(const lti_gemm *g, const void *b, const lti_gemm_tile *t, int64_t n0, int64_t k0, lt_real *panel)
+/* A part of a row-major operand: rows row0 .. of `length` elements from `from` on. */
+typedef struct part {
+    lt_dtype type;
+    int64_t stride, rows, row0, length, from;
+} part;
+
+static const char *part_at(const part *p, const void *data, int64_t row)
 {
-    const lti_gemm_shape *s = &g->shape;
-    size_t bytes = lt_dtype_bytes(s->b_type);
-    int64_t rows = t->tb ? t->n : t->k, length = t->tb ? t->k : t->n;
-    int64_t row0 = t->tb ? n0 : k0, from = t->tb ? k0 : n0;
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t block = ((row0 + i) * s->ldb + from) / lt_dtype_block(s->b_type);
-        const char *blocks = (const char *)b + (size_t)block * bytes;
-        lti_dequantize(s->b_type, length, blocks, panel + i * length);
+    int64_t block = ((p->row0 + row) * p->stride + p->from) / lt_dtype_block(p->type);
+    return (const char *)data + (size_t)block * lt_dtype_bytes(p->type);
+}
+
+/* The part as the provider takes it: where it lies, or without gaps in the panel, decoded or as it is. */
+static const void *operand(const part *p, bool copy, bool decode, const void *data, void *panel)
+{
+    if (!copy) return part_at(p, data, 0);
+    size_t bytes = (size_t)p->length * (decode ? sizeof(lt_real) : lt_dtype_bytes(p->type));
+    for (int64_t i = 0; i < p->rows; i++) {
+        char *to = (char *)panel + (size_t)i * bytes;
+        if (decode)
+            lti_dequantize(p->type, p->length, part_at(p, data, i), (lt_real *)(void *)to);
+        else
+            memcpy(to, part_at(p, data, i), bytes);
+    }
+    return panel;
+}
+
+static void copy_out(const lti_gemm *g, const lti_gemm_tile *t, const lt_real *panel, lt_real *c)
+{
+    for (int64_t i = 0; i < t->m; i++, panel += t->n, c += g->shape.ldc) {
+        if (g->shape.accumulate)
+            lti_k()->add(t->n, c, 1, panel, 1, c);
+        else
+            memcpy(c, panel, (size_t)t->n * sizeof *c);
     }
 }
 
@@ -334,19 +335,18 @@ static lt_status run_tile(const run_state *r, int64_t m0, int64_t n0, int slot)
     const lti_gemm *g = r->gemm;
     const lti_gemm_shape *s = &g->shape;
     char *scratch = (char *)r->scratch + (s->serial ? 0 : (size_t)slot * g->slot_bytes);
+    lt_real *c = r->c + m0 * s->ldc + n0, *panel_c = (lt_real *)(void *)(scratch + g->at_c);
+    lti_gemm_tile t = {0};
     for (int64_t k0 = 0; k0 < s->k; k0 += g->tile_k) {
-        lti_gemm_tile t;
         int index = tile_at(g, m0, n0, k0, &t);
-        const lt_real *a = r->a + (s->ta ? k0 * s->lda + m0 : m0 * s->lda + k0);
-        const lt_real *b = (const lt_real *)(void *)scratch;
-        if (decoded(s))
-            decode(g, r->b, &t, n0, k0, (lt_real *)(void *)scratch);
-        else
-            b = (const lt_real *)r->b + (s->tb ? n0 * s->ldb : n0);
-        lt_real *c = r->c + m0 * s->ldc + n0;
-        atomic_fetch_add_explicit(&provider_mallocs, g->backend->mallocs, memory_order_relaxed);
-        LTI_TRY(g->backend->run(g->kernel[index], slot, a, b, c, scratch + g->panel));
+        part of_a = {s->a_type, s->lda, s->ta ? t.k : t.m, s->ta ? k0 : m0, s->ta ? t.m : t.k, s->ta ? m0 : k0};
+        part of_b = {s->b_type, s->ldb, s->tb ? t.n : t.k, s->tb ? n0 : k0, s->tb ? t.k : t.n, s->tb ? k0 : n0};
+        const void *a = operand(&of_a, g->copy_a, g->decode_a, r->a, scratch);
+        const void *b = operand(&of_b, g->copy_b, g->decode_b, r->b, scratch + g->at_b);
+        lt_real *to = g->copy_c ? panel_c : c;
+        LTI_TRY(lti_gemm_backend_run(g->backend, g->kernel[index], slot, a, b, to, scratch + g->at_scratch));
     }
+    if (g->copy_c) copy_out(g, &t, panel_c, c);
     return LT_OK;
 }
 
@@ -368,7 +368,20 @@ static void run_all(void *arg, int64_t task, int thread)
     for (int64_t i = 0; i < g->tiles_m * g->tiles_n; i++) run_task(arg, task + i, thread);
 }
 
-lt_status lti_gemm_run(const lti_gemm *gemm, const lt_real *a, const void *b, lt_real *c, void *scratch)
+/* A bf16 a of a few rows is decoded whole. */
+static void run_few_rows(const lti_gemm *g, const void *a, const void *b, lt_real *c, lt_real *scratch)
+{
+    lti_gemm_shape s = g->shape;
+    if (s.a_type != LT_F32) {
+        for (int64_t i = 0; i < s.m; i++)
+            lti_dequantize(s.a_type, s.k, (const uint16_t *)a + i * s.lda, scratch + i * s.k);
+        a = scratch;
+        s.lda = s.k;
+    }
+    lti_few_rows_run(&s, a, b, c);
+}
+
+lt_status lti_gemm_run(const lti_gemm *gemm, const void *a, const void *b, lt_real *c, void *scratch)
 {
     const lti_gemm_shape *s = &gemm->shape;
     if (!s->m || !s->n) return LT_OK;
@@ -377,7 +390,7 @@ lt_status lti_gemm_run(const lti_gemm *gemm, const lt_real *a, const void *b, lt
         return LT_OK;
     }
     if (gemm->few_rows) {
-        lti_few_rows_run(s, a, b, c);
+        run_few_rows(gemm, a, b, c, scratch);
         return LT_OK;
     }
     run_state r = {.gemm = gemm, .a = a, .b = b, .c = c, .scratch = scratch};

@@ -20,20 +20,25 @@ typedef struct lti_gemm_shape {
     bool accumulate;       /* c += instead of c = */
     bool serial;           /* run on the calling thread alone: for use inside a task (batched small products) */
     lt_dtype b_type;       /* LT_F32, LT_BF16, LT_F16 or a block lattice */
-    int64_t lda, ldb, ldc; /* row strides in elements; 0: packed. b of another type than f32 must be packed */
+    lt_dtype a_type;       /* LT_F32; or LT_BF16, with a bf16 b */
+    int64_t lda, ldb, ldc; /* row strides in elements; 0: packed. A stored b beside an f32 a must be packed */
 } lti_gemm_shape;
 
 typedef struct lti_gemm lti_gemm;
 
-/* Errors: LT_EINVAL for sizes < 0 or a lattice whose rows are no whole blocks, LT_EPROVIDER, LT_ENOMEM. */
+/* Errors: LT_EINVAL for sizes < 0, types that do not go together or a lattice whose rows are no whole blocks,
+ * LT_EPROVIDER, LT_ENOMEM. */
 lt_status lti_gemm_create(lt_ctx *ctx, const lti_gemm_shape *shape, lti_gemm **gemm);
 void lti_gemm_free(lt_ctx *ctx, lti_gemm *gemm); /* NULL is fine */
 size_t lti_gemm_scratch(const lti_gemm *gemm);   /* bytes, 64-byte aligned, for lti_gemm_run */
-lt_status lti_gemm_run(const lti_gemm *gemm, const lt_real *a, const void *b, lt_real *c, void *scratch);
+lt_status lti_gemm_run(const lti_gemm *gemm, const void *a, const void *b, lt_real *c, void *scratch);
 
 const char *lti_gemm_provider(void);       /* the provider in use: "onednn", "openblas" or "ref" */
+bool lti_gemm_native_bf16(void);           /* whether it multiplies bf16 itself on this processor */
 bool lti_gemm_force(const char *provider); /* for tests and bench; NULL: back to the default. false: not built in */
 const char *lti_gemm_versions(void);       /* "onednn 2.6.3, openblas 0.3.21 SkylakeX": for run.json */
-uint64_t lti_gemm_mallocs(void);           /* allocations the provider is known to make while running; 0 for ref */
+/* Seconds inside the provider, summed over threads, since this was last called; counted from now on when `on`. */
+double lti_gemm_timing(bool on);
+uint64_t lti_gemm_mallocs(void); /* allocations the provider is known to make while running; 0 for ref */
 
 #endif

@@ -2,7 +2,10 @@
  *
  * Made once: the primitive (oneDNN keeps a cache of its own, so tiles of a size seen before are cheap) and, for each
  * slot, memory objects without memory, which a run points at the caller's. The scratchpad is the caller's too: running
- * allocates nothing here. base/par.c has told OpenMP that inside a task there is one thread. */
+ * allocates nothing here. base/par.c has told OpenMP that inside a task there is one thread.
+ *
+ * Version 2.6 has its best kernels ("brg") for matrices without gaps between rows alone; others go to "gemm:jit",
+ * slower by up to a third. gemm.c cuts large products accordingly. */
 #include "kernels/gemm_backend.h"
 
 #include <dnnl.h>
@@ -34,10 +37,11 @@ typedef dnnl_memory_desc_t descriptor;
 typedef const_dnnl_memory_desc_t described;
 #define DESCRIBED(d) (d)
 
-static dnnl_status_t describe(descriptor *d, int64_t rows, int64_t columns, int64_t stride, bool transposed)
+static dnnl_status_t describe(descriptor *d, lt_dtype type, int64_t rows, int64_t columns, int64_t stride,
+                              bool transposed)
 {
     dnnl_dims_t sizes = {rows, columns}, strides = {transposed ? 1 : stride, transposed ? stride : 1};
-    return dnnl_memory_desc_create_with_strides(d, 2, sizes, dnnl_f32, strides);
+    return dnnl_memory_desc_create_with_strides(d, 2, sizes, type == LT_BF16 ? dnnl_bf16 : dnnl_f32, strides);
 }
 
 static void forget(descriptor *d)
@@ -49,10 +53,11 @@ typedef dnnl_memory_desc_t descriptor;
 typedef const dnnl_memory_desc_t *described;
 #define DESCRIBED(d) (&(d))
 
-static dnnl_status_t describe(descriptor *d, int64_t rows, int64_t columns, int64_t stride, bool transposed)
+static dnnl_status_t describe(descriptor *d, lt_dtype type, int64_t rows, int64_t columns, int64_t stride,
+                              bool transposed)
 {
     dnnl_dims_t sizes = {rows, columns}, strides = {transposed ? 1 : stride, transposed ? stride : 1};
-    return dnnl_memory_desc_init_by_strides(d, 2, sizes, dnnl_f32, strides);
+    return dnnl_memory_desc_init_by_strides(d, 2, sizes, type == LT_BF16 ? dnnl_bf16 : dnnl_f32, strides);
 }
 
 static void forget(descriptor *d)
@@ -112,9 +117,9 @@ static dnnl_status_t make(onednn_kernel *k, const lti_gemm_tile *t)
     memset(d, 0, sizeof d);
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    dnnl_status_t status = describe(&d[A], t->m, t->k, t->lda, t->ta);
-    if (status == dnnl_success) status = describe(&d[B], t->k, t->n, t->ldb, t->tb);
-    if (status == dnnl_success) status = describe(&d[C], t->m, t->n, t->ldc, false);
+    dnnl_status_t status = describe(&d[A], t->type, t->m, t->k, t->lda, t->ta);
+    if (status == dnnl_success) status = describe(&d[B], t->type, t->k, t->n, t->ldb, t->tb);
+    if (status == dnnl_success) status = describe(&d[C], LT_F32, t->m, t->n, t->ldc, false);
     if (status == dnnl_success) status = describe_attributes(t->accumulate, &attr);
     if (status == dnnl_success) status = describe_primitive(d, attr, &pd);
     if (status == dnnl_success) status = dnnl_primitive_create(&k->primitive, pd);
@@ -171,7 +176,7 @@ static size_t onednn_scratch(const void *kernel)
     return ((const onednn_kernel *)kernel)->scratch;
 }
 
-static lt_status onednn_run(const void *kernel, int slot, const float *a, const float *b, float *c, void *scratch)
+static lt_status onednn_run(const void *kernel, int slot, const void *a, const void *b, float *c, void *scratch)
 {
     const onednn_kernel *k = kernel;
     dnnl_memory_t *memory = k->memories[slot];
@@ -187,6 +192,12 @@ static lt_status onednn_run(const void *kernel, int slot, const float *a, const 
     return status == dnnl_success ? LT_OK : LT_EPROVIDER;
 }
 
+/* It takes bf16 on every AVX-512 processor and on some reads it to f32 first, slower than f32 itself. */
+static bool onednn_bf16(void)
+{
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+}
+
 static void onednn_version(char *text, size_t size)
 {
     const dnnl_version_t *v = dnnl_version();
@@ -196,6 +207,7 @@ static void onednn_version(char *text, size_t size)
 const lti_gemm_backend lti_gemm_onednn = {
     .name = "onednn",
     .mallocs = 1, /* a map of arguments at least; its "gemm:jit" also packs into memory of its own (2.6.3: 5 a run) */
+    .bf16 = onednn_bf16,
     .create = onednn_create,
     .free = onednn_free,
     .scratch = onednn_scratch,

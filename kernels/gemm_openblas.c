@@ -42,7 +42,7 @@ static size_t openblas_scratch(const void *kernel)
     return 0;
 }
 
-static lt_status openblas_run(const void *kernel, int slot, const float *a, const float *b, float *c, void *scratch)
+static lt_status openblas_run(const void *kernel, int slot, const void *a, const void *b, float *c, void *scratch)
 {
     const lti_gemm_tile *t = kernel;
     (void)slot;

@@ -63,9 +63,10 @@ static void block(const lti_gemm_tile *t, int rows, int count, const lt_real *a,
     for (int r = 0; r < rows; r++) memcpy(c + r * t->ldc, sum[r], (size_t)count * sizeof *c);
 }
 
-static lt_status ref_run(const void *kernel, int slot, const lt_real *a, const lt_real *b, lt_real *c, void *scratch)
+static lt_status ref_run(const void *kernel, int slot, const void *a_data, const void *b, lt_real *c, void *scratch)
 {
     const lti_gemm_tile *t = kernel;
+    const lt_real *a = a_data;
     (void)slot;
     for (int64_t j = 0; j < t->n; j += COLUMNS) {
         int count = t->n - j < COLUMNS ? (int)(t->n - j) : COLUMNS;

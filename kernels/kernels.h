@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "kernels/attention.h"
 #include "kernels/update.h"
+#include "kernels/window.h"
 #include "lathe/base.h"
 
 typedef lt_real R;

@@ -191,7 +191,7 @@ static void describe(lti_conversion *c)
     for (int i = 0; i < lti_weights_count(&c->model->weights); i++) {
         lti_weight w;
         lti_weights_at(&c->model->weights, i, &w);
-        if (!c->model->weights.gguf && lti_ignorable(&c->model->config, w.name))
+        if (!c->model->weights.gguf && lti_ignorable(c->model, w.name))
             lti_text_format(&c->report, "left out: %s (a buffer, or the copy of a tied head)\n", w.name);
     }
 }
@@ -211,10 +211,15 @@ static lt_status parse_type(lti_conversion *c, const char *type)
 static lt_status convert(lti_conversion *c, const char *type)
 {
     const lt_model *m = c->model;
+    if (m->network)
+        return lti_fail(c->ctx, LT_EUNSUPPORTED,
+                        "convert: %s is a %s, which GGUF has no form for and Hugging Face no class; its directory is "
+                        "its only form, and model.safetensors has the names and shapes that PyTorch's layers have",
+                        lti_weights_path(&m->weights), m->network->name);
     LTI_TRY(parse_type(c, type));
     c->from = m->weights.gguf ? lti_side_gguf(&m->config) : lti_side_hf(&m->config);
     c->to = c->to_gguf ? lti_side_gguf(&m->config) : lti_side_hf(&m->config);
-    LTI_TRY(lti_check_strangers(&m->weights, &m->config, m->weights.gguf ? NULL : m->prefix));
+    LTI_TRY(lti_check_strangers(m, m->weights.gguf ? NULL : m->prefix));
     LTI_TRY(lti_conversion_list(c));
     describe(c);
     LTI_TRY(c->to_gguf ? lti_convert_to_gguf(c) : lti_convert_to_hf(c));

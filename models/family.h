@@ -22,12 +22,14 @@ typedef struct lti_tensor {
     char name[64];    /* in lathe and in GGUF files */
     char hf[96];      /* in Hugging Face files, after the family's prefix unless `outside` */
     bool outside;     /* hf has no prefix: "lm_head.weight" */
-    int rank;         /* 1 or 2 */
-    int64_t shape[2]; /* as lathe has it */
+    int rank;         /* 1 or 2; filters of convolutions have 4 */
+    int64_t shape[4]; /* as lathe has it */
     double std;       /* of the initial values; 0: all are `fill` */
     double fill;
     lti_layout layout;
     int64_t heads; /* LTI_HEADS: heads in the rows */
+    double bound;  /* above 0: initial values are uniform in +-bound instead */
+    bool fixed;    /* no gradient trains it: running averages */
 } lti_tensor;
 
 typedef lt_status (*lti_tensor_visitor)(void *user, const lti_tensor *tensor);
@@ -73,6 +75,16 @@ int64_t lti_head_dim(const lt_transformer_config *config);
 void lti_tensor_name(lti_tensor *tensor, int64_t layer, const char *name, const char *hf);
 /* prefix + hf, or hf alone when outside. */
 void lti_hf_name(const lti_tensor *tensor, const char *prefix, char *name, size_t size);
+/* lt_transformer_loss with labels smoothed by `smoothing`. */
+lt_t lti_transformer_loss(lt_graph *graph, const lt_transformer_config *config, const lt_model_input *input,
+                          lt_t targets, lt_t norm, double smoothing);
+
+/* A tensor as a param with its initial values: an lti_tensor_visitor whose user is an lti_adder. */
+typedef struct lti_adder {
+    lt_params *params;
+    uint64_t seed;
+} lti_adder;
+lt_status lti_add_tensor(void *adder, const lti_tensor *tensor);
 
 /* ---- Pieces networks share (transformer.c) ---- */
 bool lti_given(lt_t x); /* neither zero nor nil */

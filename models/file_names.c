@@ -45,8 +45,10 @@ static bool is_head(const char *name)
     return !strcmp(name, "lm_head.weight") || lti_ends_with(name, ".lm_head.weight");
 }
 
-bool lti_ignorable(const lt_transformer_config *c, const char *name)
+bool lti_ignorable(const lt_model *model, const char *name)
 {
+    const lt_transformer_config *c = &model->config;
+    if (model->network) return lti_ends_with(name, ".num_batches_tracked"); /* torch.nn.BatchNorm2d's */
     static const char *const buffers[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
                                           ".embeddings.position_ids"};
     for (int i = 0; i < LTI_COUNT(buffers); i++)
@@ -89,28 +91,29 @@ static lt_status mark_known(void *user, const lti_tensor *t)
     return LT_OK;
 }
 
-static lt_status check_unknown(const marks *m, const lt_transformer_config *c)
+static lt_status check_unknown(const marks *m, const lt_model *model)
 {
     for (int i = 0; i < lti_weights_count(m->weights); i++) {
         lti_weight w;
         if (m->known[i]) continue;
         lti_weights_at(m->weights, i, &w);
-        if (m->prefix ? !lti_ignorable(c, w.name) : strcmp(w.name, "rope_freqs.weight") != 0)
+        if (m->prefix ? !lti_ignorable(model, w.name) : strcmp(w.name, "rope_freqs.weight") != 0)
             return lti_fail(m->weights->ctx, LT_EFORMAT,
                             "%s: tensor '%s' has no place in this %s model; is %s of another?", w.file, w.name,
-                            lt_family_name(c->family), m->prefix ? "config.json" : "general.architecture");
-        if (m->prefix && is_head(w.name)) LTI_TRY(check_tied_head(m->weights, c, m->prefix, &w));
+                            lt_model_family(model), m->prefix ? "config.json" : "general.architecture");
+        if (m->prefix && is_head(w.name)) LTI_TRY(check_tied_head(m->weights, &model->config, m->prefix, &w));
     }
     return LT_OK;
 }
 
-lt_status lti_check_strangers(const lti_weights *weights, const lt_transformer_config *c, const char *prefix)
+lt_status lti_check_strangers(const lt_model *model, const char *prefix)
 {
+    const lti_weights *weights = &model->weights;
     marks m = {weights, prefix, NULL};
     m.known = lti_alloc_array(weights->ctx, (size_t)lti_weights_count(weights) + 1, sizeof *m.known);
     if (!m.known) return LT_ENOMEM;
-    lt_status status = lti_transformer_each(c, mark_known, &m);
-    if (status == LT_OK) status = check_unknown(&m, c);
+    lt_status status = lti_model_each(model, mark_known, &m);
+    if (status == LT_OK) status = check_unknown(&m, model);
     lti_free(weights->ctx, m.known);
     return status;
 }

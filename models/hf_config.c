@@ -125,6 +125,11 @@ static lt_status find_family(const lti_config_reader *r, const lti_family **fami
     if (!json_is_string(type)) return lti_config_bad(r, "model_type", "a text");
     *family = lti_family_of_model_type(json_string_value(type));
     if (*family) return LT_OK;
+    const lti_network *network = lti_network_of_model_type(json_string_value(type));
+    if (network)
+        return lti_fail(r->ctx, LT_EUNSUPPORTED,
+                        "%s: it is a %s of lathe's own; this is possible for transformers only", r->path,
+                        network->name);
     return lti_fail(r->ctx, LT_EUNSUPPORTED,
                     "%s: model_type \"%s\" is not implemented; llama, mistral, qwen2, qwen3, gemma3_text, gpt2 and "
                     "bert are",

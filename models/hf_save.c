@@ -1,6 +1,7 @@
 /* hf_save.c - writing a model as a Hugging Face directory. Each file is written atomically; the weights come last, so
  * that a directory with weights is complete. */
 #include "data/files.h"
+#include "kernels/kernels.h"
 #include "models/model.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ typedef struct list {
     const lt_model *model;
     lt_tensor_entry *entries;
     char (*names)[160];
-    int64_t (*shapes)[2];
+    int64_t (*shapes)[4];
     lt_real **moved; /* copies in Hugging Face's layout */
     lti_side from, to;
     lt_stored dtype;
@@ -38,14 +39,26 @@ static lt_status count_tensor(void *user, const lti_tensor *t)
     return LT_OK;
 }
 
-static lt_status move_tensor(list *l, const lti_tensor *t, const lt_param *p, const lt_real **data)
+/* `data` in the other layout, in memory of its own. */
+static lt_status move_tensor(list *l, const lti_tensor *t, int64_t count, const lt_real **data)
 {
-    lt_real *moved = l->moved[l->count] = lti_alloc(l->model->ctx, lt_param_bytes(p));
+    lt_real *moved = lti_alloc_array(l->model->ctx, (size_t)count, sizeof *moved);
     if (!moved) return LT_ENOMEM;
-    lti_layout_move(t, l->from, l->to, sizeof *moved, lt_param_bytes(p) / (size_t)t->shape[0], lt_param_read(p), moved);
+    lti_layout_move(t, l->from, l->to, sizeof *moved, (size_t)(count / t->shape[0]) * sizeof *moved, *data, moved);
     int shift = lti_layout_shift(t, l->from, l->to);
-    for (int64_t i = 0; i < lt_param_count(p) && shift; i++) moved[i] += (lt_real)shift;
-    *data = moved;
+    for (int64_t i = 0; i < count && shift; i++) moved[i] += (lt_real)shift;
+    lti_free(l->model->ctx, l->moved[l->count]);
+    *data = l->moved[l->count] = moved;
+    return LT_OK;
+}
+
+/* A matrix that training held in 16 bits (lt_param_narrow). */
+static lt_status widen_tensor(list *l, const lt_param *p, const lt_real **data)
+{
+    lt_real *wide = l->moved[l->count] = lti_alloc_array(l->model->ctx, (size_t)lt_param_count(p), sizeof *wide);
+    if (!wide) return LT_ENOMEM;
+    lti_k()->from_bf16(lt_param_count(p), lt_param_read(p), wide);
+    *data = wide;
     return LT_OK;
 }
 
@@ -53,12 +66,13 @@ static lt_status list_tensor(void *user, const lti_tensor *t)
 {
     list *l = user;
     lt_param *p = lt_params_find(l->model->params, t->name);
-    if (!p || lt_param_type(p) != LT_F32)
+    if (!p || (lt_param_type(p) != LT_F32 && lt_param_type(p) != LT_BF16))
         return lti_fail(l->model->ctx, LT_EINVAL, "cannot save: parameter '%s' is %s", t->name,
                         p ? lt_dtype_name(lt_param_type(p)) : "missing");
     const lt_real *data = lt_param_read(p);
     bool reversed = t->layout == LTI_CONV1D && t->rank == 2;
-    if (lti_layout_differs(t, l->from, l->to)) LTI_TRY(move_tensor(l, t, p, &data));
+    if (lt_param_type(p) == LT_BF16) LTI_TRY(widen_tensor(l, p, &data));
+    if (lti_layout_differs(t, l->from, l->to)) LTI_TRY(move_tensor(l, t, lt_param_count(p), &data));
     for (int k = 0; k < t->rank; k++) l->shapes[l->count][k] = t->shape[reversed ? t->rank - 1 - k : k];
     lti_hf_name(t, l->model->prefix, l->names[l->count], sizeof *l->names);
     l->entries[l->count] = (lt_tensor_entry){
@@ -71,7 +85,7 @@ static lt_status write_weights(const lt_model *m, const char *directory, lt_stor
 {
     lt_ctx *ctx = m->ctx;
     int count = 0;
-    LTI_TRY(lti_transformer_each(&m->config, count_tensor, &count));
+    LTI_TRY(lti_model_each(m, count_tensor, &count));
     size_t n = (size_t)count;
     list l = {.model = m, .dtype = dtype, .from = lti_side_params(&m->config), .to = lti_side_hf(&m->config)};
     l.entries = lti_alloc_array(ctx, n, sizeof *l.entries);
@@ -80,7 +94,7 @@ static lt_status write_weights(const lt_model *m, const char *directory, lt_stor
     l.moved = lti_alloc_array(ctx, n, sizeof *l.moved);
     char *path = lti_path_join(ctx, directory, "model.safetensors");
     lt_status status = l.entries && l.names && l.shapes && l.moved && path ? LT_OK : LT_ENOMEM;
-    if (status == LT_OK) status = lti_transformer_each(&m->config, list_tensor, &l);
+    if (status == LT_OK) status = lti_model_each(m, list_tensor, &l);
     if (status == LT_OK) status = lt_tensors_write(ctx, path, l.entries, l.count, NULL, 0, NULL);
     for (int i = 0; l.moved && i < count; i++) lti_free(ctx, l.moved[i]);
     void *const parts[] = {l.entries, l.names, l.shapes, l.moved, path};
@@ -96,20 +110,44 @@ static int name_ends(const lt_model *m, json_t *config)
            json_object_set_new(config, "eos_token_id", eos < 0 ? json_null() : json_integer(eos));
 }
 
+/* The names of the data's classes, where a model has more of them LABEL_<n>, both ways round. */
+static int name_classes(const lt_model *m, json_t *config)
+{
+    json_t *names = json_object_get(config, "id2label"), *numbers = json_object();
+    int failed = !names || !numbers || json_object_update(names, m->labels);
+    const char *number;
+    json_t *name;
+    json_object_foreach(names, number, name) failed |=
+        json_object_set_new(numbers, json_string_value(name), json_integer(strtoll(number, NULL, 10)));
+    return failed | json_object_set_new(config, "label2id", numbers);
+}
+
+/* NULL, and a message, when it cannot be made. */
+static json_t *make_config(const lt_model *m, const char *torch)
+{
+    const json_t *labels = m->labels ? m->labels : json_object_get(m->json, "id2label");
+    json_t *config = m->network ? lti_network_to_json(m->network, &m->net, labels, torch)
+                                : lti_config_to_json(&m->config, m->json, torch);
+    bool failed = !config;
+    if (config && !m->network && !m->json) failed = name_ends(m, config);
+    if (config && !m->network && m->labels) failed |= name_classes(m, config) != 0;
+    if (!failed) return config;
+    json_decref(config);
+    lti_fail(m->ctx, LT_ENOMEM, "out of memory while writing config.json");
+    return NULL;
+}
+
 lt_status lti_model_describe(const lt_model *m, const char *directory, const char *torch)
 {
-    json_t *config = lti_config_to_json(&m->config, m->json, torch);
-    if (config && !m->json && name_ends(m, config)) {
-        json_decref(config);
-        return lti_fail(m->ctx, LT_ENOMEM, "out of memory while writing config.json");
-    }
-    lt_status status = config ? lti_config_check_written(m->ctx, &m->config, config) : LT_OK;
+    json_t *config = make_config(m, torch);
+    if (!config) return LT_ENOMEM;
+    lt_status status = m->network ? LT_OK : lti_config_check_written(m->ctx, &m->config, config);
     if (status == LT_OK) status = lti_mkdirs(m->ctx, directory);
     if (status == LT_OK) status = write_json(m->ctx, directory, "config.json", config);
     json_decref(config);
     LTI_TRY(status);
     if (m->generation) LTI_TRY(write_json(m->ctx, directory, "generation_config.json", m->generation));
-    return lt_tokenizer_save(m->tokenizer, directory);
+    return m->tokenizer ? lt_tokenizer_save(m->tokenizer, directory) : LT_OK;
 }
 
 lt_status lt_model_save(const lt_model *m, const char *directory, const char *dtype)

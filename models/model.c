@@ -1,10 +1,10 @@
-/* model.c - lt_model: its life, new models from a line of text, and what can be asked of one. */
+/* model.c - lt_model: its life, what can be asked of one, and what it records. A transformer and a network differ here
+ * once for each question, and nowhere behind it. */
 #include "models/model.h"
-#include "base/text.h"
 
-#include <math.h>
+#include "autograd/op.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 lt_status lti_model_new(lt_ctx *ctx, const lt_transformer_config *config, lt_model **model)
@@ -26,103 +26,23 @@ void lt_model_free(lt_model *model)
     if (!model->borrows_tokenizer) lt_tokenizer_free(model->tokenizer);
     json_decref(model->json);
     json_decref(model->generation);
+    json_decref(model->labels);
     lti_free(model->ctx, model->rope_factors);
     lti_free(model->ctx, model);
 }
 
-/* ---- New models ---- */
-
-/* "layers=4" into the config; keys as in lt_transformer_config. */
-static lt_status set_key(lt_ctx *ctx, lt_transformer_config *c, const char *key, const char *text)
+lt_status lti_model_like(const lt_model *model, lt_model **like)
 {
-    const bool rotary = !lt_transformer_learns_positions(c), encoder = lt_transformer_is_encoder(c);
-    const struct {
-        const char *key;
-        bool has; /* the family */
-        int64_t *count;
-        double *number;
-        bool *flag;
-    } keys[] = {{"vocab", true, &c->vocab, NULL, NULL},        {"dim", true, &c->dim, NULL, NULL},
-                {"hidden", true, &c->hidden, NULL, NULL},      {"layers", true, &c->layers, NULL, NULL},
-                {"heads", true, &c->heads, NULL, NULL},        {"kv_heads", true, &c->kv_heads, NULL, NULL},
-                {"head_dim", true, &c->head_dim, NULL, NULL},  {"context", true, &c->context, NULL, NULL},
-                {"window", rotary, &c->window, NULL, NULL},    {"types", encoder, &c->types, NULL, NULL},
-                {"classes", encoder, &c->classes, NULL, NULL}, {"rope_theta", rotary, NULL, &c->rope_theta, NULL},
-                {"norm_eps", true, NULL, &c->norm_eps, NULL},  {"tied", !encoder, NULL, NULL, &c->tied}};
-    for (int i = 0; i < LTI_COUNT(keys); i++) {
-        if (!keys[i].has || strcmp(keys[i].key, key)) continue;
-        char *end;
-        double value = lti_strtod(text, &end);
-        if (end == text || *end || !isfinite(value) || (keys[i].count && (fabs(value) > 1e15 || value != trunc(value))))
-            return lti_fail(ctx, LT_EINVAL, "init: '%s' is no value for %s", text, key);
-        if (keys[i].count) *keys[i].count = (int64_t)value;
-        if (keys[i].number) *keys[i].number = value;
-        if (keys[i].flag) *keys[i].flag = value != 0;
-        return LT_OK;
-    }
-    return lti_fail(ctx, LT_EINVAL,
-                    "init: %s has no '%s'; it has vocab, dim, hidden, layers, heads, kv_heads, head_dim, context, "
-                    "norm_eps, %s",
-                    lt_family_name(c->family), key,
-                    encoder  ? "types, classes"
-                    : rotary ? "window, rope_theta, tied"
-                             : "tied");
-}
-
-static lt_status parse_init(lt_ctx *ctx, const char *init, lt_transformer_config *c)
-{
-    char name[32];
-    size_t length = strcspn(init, ":");
-    snprintf(name, sizeof name, "%.*s", length < 31 ? (int)length : 31, init);
-    const lti_family *family = lti_family_named(name);
-    if (!family)
-        return lti_fail(ctx, LT_EINVAL,
-                        "init: '%s' is not known; write llama:layers=4,dim=256,hidden=768,heads=8 (families: %s)", init,
-                        lti_family_names());
-    lt_transformer_config_init(c, family->id);
-    c->layers = 4, c->dim = 256, c->hidden = 768, c->heads = 8, c->kv_heads = 0, c->vocab = 0, c->context = 512;
-    const char *at = init + length + (init[length] == ':');
-    while (*at) {
-        char key[32], value[32];
-        int used = 0;
-        if (sscanf(at, "%31[a-z_]=%31[^,]%n", key, value, &used) != 2)
-            return lti_fail(ctx, LT_EINVAL, "init: '%s' is no list of key=value", at);
-        LTI_TRY(set_key(ctx, c, key, value));
-        at += used;
-        if (*at == ',') at++;
-    }
-    if (!c->kv_heads) c->kv_heads = c->heads;
-    if (family->id == LT_GEMMA3) c->embedding_scale = (double)sqrtf((float)c->dim);
+    LTI_TRY(lti_model_new(model->ctx, &model->config, like));
+    (*like)->network = model->network;
+    (*like)->net = model->net;
+    (*like)->tokenizer = model->tokenizer;
+    (*like)->borrows_tokenizer = true;
+    (*like)->prefix = model->prefix;
+    (*like)->json = json_incref(model->json);
+    (*like)->generation = json_incref(model->generation);
+    (*like)->labels = json_incref(model->labels);
     return LT_OK;
-}
-
-static lt_status fill_new(lt_model *m, const char *tokenizer, uint64_t seed)
-{
-    LTI_TRY(tokenizer ? lt_tokenizer_open(m->ctx, tokenizer, &m->tokenizer)
-                      : lt_tokenizer_bytes(m->ctx, &m->tokenizer));
-    int64_t ids = lt_tokenizer_vocab_size(m->tokenizer);
-    if (!m->config.vocab) m->config.vocab = ids;
-    LTI_TRY(lti_transformer_check(m->ctx, &m->config));
-    if (ids > m->config.vocab)
-        return lti_fail(m->ctx, LT_EINVAL, "init: vocab=%lld is less than the %lld tokens of the tokenizer",
-                        (long long)m->config.vocab, (long long)ids);
-    LTI_TRY(lt_params_create(m->ctx, &m->params));
-    return lt_transformer_params(m->params, &m->config, seed);
-}
-
-lt_status lt_model_create(lt_ctx *ctx, const char *init, const char *tokenizer, uint64_t seed, lt_model **model)
-{
-    *model = NULL;
-    lt_transformer_config config;
-    LTI_TRY(parse_init(ctx, init, &config));
-    lt_model *m;
-    LTI_TRY(lti_model_new(ctx, &config, &m));
-    lt_status status = fill_new(m, tokenizer, seed);
-    if (status == LT_OK)
-        *model = m;
-    else
-        lt_model_free(m);
-    return status;
 }
 
 /* ---- Looking inside ---- */
@@ -134,7 +54,7 @@ lt_params *lt_model_params(const lt_model *model)
 
 const lt_transformer_config *lt_model_config(const lt_model *model)
 {
-    return &model->config;
+    return model->network ? NULL : &model->config;
 }
 
 lt_tokenizer *lt_model_tokenizer(const lt_model *model)
@@ -144,7 +64,7 @@ lt_tokenizer *lt_model_tokenizer(const lt_model *model)
 
 const char *lt_model_family(const lt_model *model)
 {
-    return lt_family_name(model->config.family);
+    return model->network ? model->network->name : lt_family_name(model->config.family);
 }
 
 bool lt_model_frozen(const lt_model *model)
@@ -184,14 +104,15 @@ int lt_model_end_ids(const lt_model *model, int32_t ids[8])
 {
     int n = add_ends(ids, 0, model->generation);
     if (n == 0) n = add_ends(ids, n, model->json);
-    return add_end(ids, n, lt_tokenizer_eos(model->tokenizer));
+    return model->tokenizer ? add_end(ids, n, lt_tokenizer_eos(model->tokenizer)) : n;
 }
 
 const char *lt_model_label(const lt_model *model, int64_t index)
 {
     char key[32];
     snprintf(key, sizeof key, "%lld", (long long)index);
-    return json_string_value(json_object_get(json_object_get(model->json, "id2label"), key));
+    const json_t *labels = model->labels ? model->labels : json_object_get(model->json, "id2label");
+    return json_string_value(json_object_get(labels, key));
 }
 
 typedef struct hf_search {
@@ -214,25 +135,117 @@ static lt_status match_name(void *user, const lti_tensor *t)
 bool lt_model_hf_name(const lt_model *model, const char *tensor, char *name, size_t size)
 {
     hf_search s = {.name = tensor, .prefix = model->prefix, .hf = name, .size = size};
-    return lti_transformer_each(&model->config, match_name, &s) == LT_OK && s.found;
+    return lti_model_each(model, match_name, &s) == LT_OK && s.found;
 }
 
-lt_t lt_model_loss(const lt_model *model, lt_graph *graph, const lt_model_input *input, lt_t targets, lt_t norm)
+lt_status lti_model_each(const lt_model *model, lti_tensor_visitor visit, void *user)
 {
-    return lt_transformer_loss(graph, &model->config, input, targets, norm);
+    if (model->network) return model->network->each(&model->net, visit, user);
+    return lti_transformer_each(&model->config, visit, user);
+}
+
+/* ---- What it learns ---- */
+
+bool lt_model_is_transformer(const lt_model *model)
+{
+    return !model->network;
+}
+
+lti_network_facts lti_model_facts(const lt_model *model)
+{
+    const lt_transformer_config *c = &model->config;
+    if (model->network) return model->network->facts(&model->net);
+    bool encoder = lt_transformer_is_encoder(c);
+    return (lti_network_facts){.reads = encoder ? LT_DATA_LABELLED : LT_DATA_TOKENS,
+                               .vocab = c->vocab,
+                               .context = c->context,
+                               .classes = encoder ? c->classes : 0,
+                               .width = c->dim};
+}
+
+lt_dataset_kind lt_model_reads(const lt_model *model)
+{
+    return lti_model_facts(model).reads;
+}
+
+int64_t lt_model_vocab(const lt_model *model)
+{
+    return lti_model_facts(model).vocab;
+}
+
+int64_t lt_model_context(const lt_model *model)
+{
+    return lti_model_facts(model).context;
+}
+
+int64_t lt_model_classes(const lt_model *model)
+{
+    return lti_model_facts(model).classes;
+}
+
+/* ---- Recording ---- */
+
+/* The input with absent values made nil ones of this graph; false, and the graph's error, where what the network reads
+ * is absent. */
+static bool take_input(const lt_model *m, lt_graph *graph, lt_model_input *in)
+{
+    lt_t *values[] = {&in->tokens, &in->first, &in->x, &in->last};
+    for (int i = 0; i < LTI_COUNT(values); i++)
+        if (!values[i]->graph) *values[i] = lt_nil(graph);
+    bool numbers = lt_model_reads(m) == LT_DATA_NUMBERS, given = lti_given(numbers ? in->x : in->tokens);
+    if (!given)
+        lti_graph_fail(graph, LT_EINVAL, "this %s reads %s: lt_model_input has no `%s`", m->network->name,
+                       numbers ? "numbers" : "tokens", numbers ? "x" : "tokens");
+    else if (lti_given(in->first))
+        lti_graph_fail(graph, LT_EINVAL, "a %s has no cache of keys, and takes no `first`", m->network->name);
+    return lt_graph_status(graph) == LT_OK;
 }
 
 lt_t lt_model_hidden(const lt_model *model, lt_graph *graph, const lt_model_input *input)
 {
-    return lt_transformer_hidden(graph, &model->config, input);
+    lt_model_input in = *input;
+    if (!model->network) return lt_transformer_hidden(graph, &model->config, input);
+    return take_input(model, graph, &in) ? model->network->hidden(graph, &model->net, &in) : lt_nil(graph);
+}
+
+lt_t lti_model_head(const lt_model *model, lt_graph *graph, lt_t hidden, lt_t last)
+{
+    if (!last.graph) last = lt_nil(graph);
+    if (model->network) return model->network->head(graph, &model->net, hidden, last);
+    return lt_transformer_head(graph, &model->config, hidden);
 }
 
 lt_t lt_model_logits(const lt_model *model, lt_graph *graph, const lt_model_input *input)
 {
-    return lt_transformer_head(graph, &model->config, lt_model_hidden(model, graph, input));
+    return lti_model_head(model, graph, lt_model_hidden(model, graph, input), input->last);
+}
+
+lt_t lt_model_loss_smooth(const lt_model *model, lt_graph *graph, const lt_model_input *input, lt_t targets, lt_t norm,
+                          double smoothing)
+{
+    lt_model_input in = *input;
+    if (!model->network) return lti_transformer_loss(graph, &model->config, input, targets, norm, smoothing);
+    if (!take_input(model, graph, &in)) return lt_nil(graph);
+    if (model->network->loss) return model->network->loss(graph, &model->net, &in, targets, norm, smoothing);
+    return lt_cross_entropy_smooth(lt_model_logits(model, graph, &in), targets, norm, smoothing);
+}
+
+lt_t lt_model_loss(const lt_model *model, lt_graph *graph, const lt_model_input *input, lt_t targets, lt_t norm)
+{
+    return lt_model_loss_smooth(model, graph, input, targets, norm, 0);
 }
 
 void lt_model_set_checkpoint(lt_model *model, bool on)
 {
-    model->config.checkpoint = on;
+    if (!model->network)
+        model->config.checkpoint = on;
+    else if (model->network->recomputes)
+        *model->network->recomputes(&model->net) = on;
+}
+
+bool lt_model_checkpoints(const lt_model *model)
+{
+    lti_network_config copy = model->net; /* recomputes gives a place to write */
+    if (!model->network) return model->config.checkpoint;
+    return model->network->recomputes && *model->network->recomputes(&copy);
 }

@@ -60,6 +60,7 @@ static lt_status copy_real(const loader *l, const lti_weight *w, const lti_tenso
         for (int64_t i = 0; i < n && shift; i++) data[i] += (lt_real)shift;
     }
     lt_param_touch(param);
+    if (t->fixed) lt_param_set_trainable(param, false);
     return status;
 }
 
@@ -103,7 +104,8 @@ static lt_status load_tensor(void *user, const lti_tensor *t)
         return lti_fail(m->ctx, LT_EFORMAT, "%s: tensor '%s' is missing; %s promises it%s", l->path, name, who,
                         strcmp(t->name, "output.weight") ? "" : " (or set tie_word_embeddings to true)");
     LTI_TRY(lti_weights_check(&m->weights, &w, t, l->from.conv1d, who));
-    if (m->frozen && w.usable) return use_stored(l, &w, t);
+    bool narrow = m->network && w.type != LT_F32; /* convolutions, norms and gates compute from lt_real alone */
+    if (m->frozen && w.usable && !narrow) return use_stored(l, &w, t);
     LTI_TRY(copy_real(l, &w, t));
     if (m->frozen) lt_param_set_trainable(lt_params_find(m->params, t->name), false);
     return LT_OK;
@@ -113,20 +115,15 @@ static lt_status load_tensor(void *user, const lti_tensor *t)
 
 static lt_status load_weights(lt_model *m, const char *path, names whose)
 {
-    if (m->files_only) {
-        if (whose == NAMES_HF) m->prefix = lti_find_prefix(&m->weights, &m->config);
-        return LT_OK;
-    }
+    if (whose == NAMES_HF && !m->network) m->prefix = lti_find_prefix(&m->weights, &m->config);
+    if (m->files_only) return LT_OK;
     LTI_TRY(lt_params_create(m->ctx, &m->params));
     lti_side params = lti_side_params(&m->config);
     loader l = {.model = m, .path = path, .names = whose, .from = params, .to = params};
-    if (whose == NAMES_HF) {
-        l.from = lti_side_hf(&m->config);
-        m->prefix = lti_find_prefix(&m->weights, &m->config);
-    }
+    if (whose == NAMES_HF) l.from = lti_side_hf(&m->config);
     if (whose == NAMES_GGUF) l.from = lti_side_gguf(&m->config);
-    LTI_TRY(lti_transformer_each(&m->config, load_tensor, &l));
-    if (whose != NAMES_OWN) LTI_TRY(lti_check_strangers(&m->weights, &m->config, whose == NAMES_HF ? m->prefix : NULL));
+    LTI_TRY(lti_model_each(m, load_tensor, &l));
+    if (whose != NAMES_OWN) LTI_TRY(lti_check_strangers(m, whose == NAMES_HF ? m->prefix : NULL));
     if (!m->frozen) lti_weights_close(&m->weights);
     return LT_OK;
 }
@@ -158,11 +155,11 @@ static lt_status check_vocabulary(const lt_model *m, const char *path)
 {
     static const char *const keys[] = {"bos_token_id", "eos_token_id"};
     const char *advice = "it is another model's: put the tokenizer files of this one there";
-    int64_t ids = lt_tokenizer_vocab_size(m->tokenizer);
-    if (ids > m->config.vocab)
+    int64_t ids = lt_tokenizer_vocab_size(m->tokenizer), vocab = lt_model_vocab(m);
+    if (ids > vocab)
         return lti_fail(m->ctx, LT_EFORMAT,
                         "%s: the tokenizer has %lld tokens, but the model's embedding has %lld rows; %s", path,
-                        (long long)ids, (long long)m->config.vocab, advice);
+                        (long long)ids, (long long)vocab, advice);
     for (int i = 0; i < LTI_COUNT(keys); i++) {
         int64_t end = unknown_end(m, keys[i]);
         if (end >= 0)
@@ -191,6 +188,15 @@ static lt_status no_config(lt_ctx *ctx, const char *directory)
                     directory);
 }
 
+/* Which kind of model it is, and its sizes. `path`: config.json. */
+static lt_status read_config(lt_model *m, const char *path)
+{
+    const char *type = json_string_value(json_object_get(m->json, "model_type"));
+    if (!type || !lti_network_of_model_type(type)) return lti_config_from_json(m->ctx, path, m->json, &m->config);
+    m->prefix = "";
+    return lti_network_from_json(m->ctx, path, m->json, &m->network, &m->net);
+}
+
 /* `weights`: the directory itself, or the state.safetensors of a checkpoint of a run in this directory. */
 static lt_status fill_from_directory(lt_model *m, const char *directory, const char *weights)
 {
@@ -198,12 +204,13 @@ static lt_status fill_from_directory(lt_model *m, const char *directory, const c
     lt_status status = !config                    ? LT_ENOMEM
                        : !lti_file_exists(config) ? no_config(m->ctx, directory)
                                                   : lti_json_read(m->ctx, config, CONFIG_LIMIT, &m->json);
-    if (status == LT_OK) status = lti_config_from_json(m->ctx, config, m->json, &m->config);
+    if (status == LT_OK) status = read_config(m, config);
     lti_free(m->ctx, config);
     LTI_TRY(status);
     LTI_TRY(read_generation(m, directory));
     LTI_TRY(lt_tensors_open(m->ctx, weights, &m->weights.tensors));
     LTI_TRY(load_weights(m, weights, weights == directory ? NAMES_HF : NAMES_OWN));
+    if (lt_model_reads(m) == LT_DATA_NUMBERS) return LT_OK;
     LTI_TRY(lt_tokenizer_open(m->ctx, directory, &m->tokenizer));
     return check_vocabulary(m, directory);
 }

@@ -179,27 +179,25 @@ void lti_hf_name(const lti_tensor *t, const char *prefix, char *name, size_t siz
     snprintf(name, size, "%s%s", t->outside ? "" : prefix, t->hf);
 }
 
-typedef struct adder {
-    lt_params *params;
-    uint64_t seed;
-} adder;
-
-static lt_status add_tensor(void *user, const lti_tensor *t)
+lt_status lti_add_tensor(void *user, const lti_tensor *t)
 {
-    adder *a = user;
+    lti_adder *a = user;
     lt_param *param;
     LTI_TRY(lt_params_add(a->params, t->name, LT_F32, t->rank, t->shape, LT_WEIGHT, &param));
-    if (t->std == 0)
+    if (t->bound > 0)
+        lt_init_uniform(param, a->seed, t->bound);
+    else if (t->std == 0)
         lt_init_constant(param, t->fill);
     else
         lt_init_normal(param, a->seed, t->std);
+    if (t->fixed) lt_param_set_trainable(param, false);
     return LT_OK;
 }
 
 lt_status lt_transformer_params(lt_params *params, const lt_transformer_config *config, uint64_t seed)
 {
     LTI_TRY(lti_transformer_check(lt_params_ctx(params), config));
-    return lti_transformer_each(config, add_tensor, &(adder){params, seed});
+    return lti_transformer_each(config, lti_add_tensor, &(lti_adder){params, seed});
 }
 
 /* ---- Recording ---- */
@@ -268,11 +266,18 @@ lt_t lt_transformer_head(lt_graph *g, const lt_transformer_config *c, lt_t x)
     return family->head ? family->head(g, c, x) : lt_nn_head(x, "output", head_weight(c));
 }
 
+lt_t lti_transformer_loss(lt_graph *g, const lt_transformer_config *c, const lt_model_input *input, lt_t targets,
+                          lt_t norm, double smoothing)
+{
+    lt_t x = lt_transformer_hidden(g, c, input); /* [B, T, C] */
+    if (lti_family_of(c->family)->head)
+        return lt_cross_entropy_smooth(lt_transformer_head(g, c, x), targets, norm, smoothing);
+    lt_head_term term = {.kind = lt_head_cross_entropy(), .weight = 1, .input = targets, .smoothing = smoothing};
+    return lt_nn_head_loss(x, "output", head_weight(c), 1, &term, norm);
+}
+
 lt_t lt_transformer_loss(lt_graph *g, const lt_transformer_config *c, const lt_model_input *input, lt_t targets,
                          lt_t norm)
 {
-    lt_t x = lt_transformer_hidden(g, c, input); /* [B, T, C] */
-    if (lti_family_of(c->family)->head) return lt_cross_entropy(lt_transformer_head(g, c, x), targets, norm);
-    lt_head_term term = {.kind = lt_head_cross_entropy(), .weight = 1, .input = targets};
-    return lt_nn_head_loss(x, "output", head_weight(c), 1, &term, norm);
+    return lti_transformer_loss(g, c, input, targets, norm, 0);
 }

@@ -40,7 +40,8 @@ static lt_t terms_on_logits(lt_t z, int n, const lt_head_term *terms, lt_t norm)
         if (!ce)
             return lti_graph_fail(z.graph, LT_EUNSUPPORTED,
                                   "a head with a bias or output hooks takes cross-entropy terms only");
-        lt_t term = lt_scale(lt_cross_entropy(z, terms[i].input, norm), terms[i].weight);
+        lt_t term = lt_cross_entropy_smooth(z, terms[i].input, norm, terms[i].smoothing);
+        term = lt_scale(term, terms[i].weight);
         loss = i ? lt_add(loss, term) : term;
     }
     return loss;

@@ -1,58 +1,18 @@
-/* optimizer.c - which parameters are updated, with what, and where their moments live.
+/* optimizer.c - which parameters are updated, with what, and the records of it.
  *
- * Nothing here computes: it adds params for moments and gradient sums and records nodes (adamw.c, sgd.c, clip.c). Fused
- * keeps no gradient longer than its update; split keeps a sum of each, because the norm of all is needed before the
- * first update. Updates are skipped as a branch where the flag is 0, never multiplied by it. */
+ * Nothing here computes: it chooses a rule for each param and records nodes (adamw.c, sgd.c, lion.c, muon.c, clip.c,
+ * weight_average.c). Fused keeps no gradient longer than its update; split keeps a sum of each, because the norm of all
+ * is needed before the first update. Updates are skipped as a branch where the flag is 0, never multiplied by it. */
 #include "autograd/op.h"
 #include "lathe/attach.h"
-#include "lathe/optim.h"
+#include "optim/optimizer_parts.h"
 #include "optim/update_parts.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
-
-typedef struct entry {
-    lt_param *w, *m, *v; /* v NULL for sgd, m NULL without momentum */
-    lt_param *grad;      /* the sum of gradients; NULL until a recorded loss depends on w */
-    double lr_multiplier, weight_decay;
-} entry;
-
-struct lt_optimizer {
-    lt_ctx *ctx;
-    lt_params *params;
-    lt_optimizer_config config; /* groups: NULL after create */
-    entry *list;
-    int count;
-};
-
-void lt_optimizer_config_init(lt_optimizer_config *config)
-{
-    *config =
-        (lt_optimizer_config){.size = sizeof *config, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01};
-}
 
 /* ---- Creating ---- */
 
-static bool in_unit(double x)
-{
-    return x >= 0 && x < 1;
-}
-
-static lt_status check_config(lt_ctx *ctx, const lt_optimizer_config *c)
-{
-    if (c->size != sizeof *c) return lti_fail(ctx, LT_EINVAL, "optimizer: call lt_optimizer_config_init first");
-    if (c->kind != LT_ADAMW && c->kind != LT_SGD) return lti_fail(ctx, LT_EINVAL, "optimizer: kind %d", (int)c->kind);
-    if (!in_unit(c->beta1) || !in_unit(c->beta2) || !in_unit(c->momentum))
-        return lti_fail(ctx, LT_EINVAL, "optimizer: beta1 %g, beta2 %g, momentum %g; each is to be in [0, 1)", c->beta1,
-                        c->beta2, c->momentum);
-    if (!(c->eps > 0) || !(c->weight_decay >= 0) || !(c->max_grad_norm >= 0))
-        return lti_fail(ctx, LT_EINVAL, "optimizer: eps %g, weight_decay %g, max_grad_norm %g; none may be negative",
-                        c->eps, c->weight_decay, c->max_grad_norm);
-    if (c->nesterov && c->momentum == 0)
-        return lti_fail(ctx, LT_EINVAL, "optimizer: nesterov wants a momentum above 0");
-    return LT_OK;
-}
+enum { LEAST_FOR_CODES = 4096 };
 
 static const lt_optimizer_group *group_of(const lt_optimizer_config *c, const lt_param *w)
 {
@@ -61,66 +21,73 @@ static const lt_optimizer_group *group_of(const lt_optimizer_config *c, const lt
     return NULL;
 }
 
-/* The param "<w>:<suffix>" of w's shape, made when it is not there. */
-static lt_status companion(lt_optimizer *opt, const lt_param *w, const char *suffix, lt_role role, lt_param **out)
+static bool is_for_muon(const lt_optimizer_config *c, const lt_param *w)
 {
-    char name[256];
-    if (snprintf(name, sizeof name, "%s:%s", lt_param_name(w), suffix) >= (int)sizeof name)
-        return lti_fail(opt->ctx, LT_EINVAL, "optimizer: the name '%s' is too long", lt_param_name(w));
-    *out = lt_params_find(opt->params, name);
-    if (!*out) return lt_params_add(opt->params, name, LT_F32, lt_param_rank(w), lt_param_shape(w), role, out);
-    bool same = lt_param_type(*out) == LT_F32 && lt_param_rank(*out) == lt_param_rank(w);
-    for (int i = 0; same && i < lt_param_rank(w); i++) same = lt_param_shape(*out)[i] == lt_param_shape(w)[i];
-    if (same) return LT_OK;
-    return lti_fail(opt->ctx, LT_EINVAL, "optimizer: '%s' exists with another type or shape than its weight's", name);
+    const char *name = lt_param_name(w);
+    if (lt_param_rank(w) != 2 && lt_param_rank(w) != 4) return false;
+    return c->muon_pattern ? lt_glob(c->muon_pattern, name) : !lti_is_embedding(name) && !lti_is_head(name);
 }
 
-static lt_status add_entry(lt_optimizer *opt, const lt_optimizer_config *c, lt_param *w)
+static lt_optimizer_kind rule_of(const lt_optimizer_config *c, const lt_param *w)
 {
+    if (c->kind == LT_ADAMW_8BIT && lt_param_count(w) < LEAST_FOR_CODES) return LT_ADAMW;
+    if (c->kind == LT_MUON && !is_for_muon(c, w)) return LT_ADAMW;
+    return c->kind;
+}
+
+static lt_status add_entry(lt_optimizer *opt, lt_param *w, int64_t layers)
+{
+    const lt_optimizer_config *c = &opt->config;
     const lt_optimizer_group *group = group_of(c, w);
     if (!lt_param_trainable(w) || (group && group->freeze)) return LT_OK;
-    entry *e = &opt->list[opt->count];
-    *e = (entry){.w = w, .lr_multiplier = 1, .weight_decay = c->weight_decay};
+    lti_trained *e = &opt->list[opt->count];
+    *e = (lti_trained){.w = w, .rule = rule_of(c, w), .lr_multiplier = 1, .weight_decay = c->weight_decay};
     if (group && group->lr_multiplier != 0) e->lr_multiplier = group->lr_multiplier;
     if (group && group->weight_decay >= 0) e->weight_decay = group->weight_decay;
-    if (c->kind == LT_ADAMW) {
-        LTI_TRY(companion(opt, w, "adam.m", LT_STATE, &e->m));
-        LTI_TRY(companion(opt, w, "adam.v", LT_STATE, &e->v));
-    } else if (c->momentum != 0) {
-        LTI_TRY(companion(opt, w, "sgd.u", LT_STATE, &e->m));
-    }
+    if (c->layer_decay < 1)
+        e->lr_multiplier *= pow(c->layer_decay, (double)lti_layer_distance(lt_param_name(w), layers));
+    LTI_TRY(lti_keep_moments(opt, e));
     opt->count++;
     return LT_OK;
 }
 
-static lt_status fill(lt_optimizer *opt, const lt_optimizer_config *c)
+static lt_status fill(lt_optimizer *opt)
 {
-    int n = lt_params_count(opt->params); /* moments are added behind and not walked */
+    int n = lt_params_count(opt->params), matrices = 0; /* moments are added behind and not walked */
+    int64_t layers = lti_layer_count(opt->params);
     opt->list = lti_alloc_array(opt->ctx, (size_t)n, sizeof *opt->list);
     if (!opt->list) return LT_ENOMEM;
-    for (int i = 0; i < n; i++) LTI_TRY(add_entry(opt, c, lt_params_at(opt->params, i)));
-    if (opt->count) return LT_OK;
-    return lti_fail(opt->ctx, LT_EINVAL,
-                    "optimizer: none of %d parameters is trainable; only f32 weights that are not mapped are, unless "
-                    "frozen by a group or by lt_param_set_trainable",
-                    n);
+    for (int i = 0; i < n; i++) LTI_TRY(add_entry(opt, lt_params_at(opt->params, i), layers));
+    for (int i = 0; i < opt->count; i++) matrices += opt->list[i].rule == LT_MUON;
+    if (!opt->count)
+        return lti_fail(opt->ctx, LT_EINVAL,
+                        "optimizer: none of %d parameters is trainable; only f32 weights that are not mapped are, "
+                        "unless frozen by a group or by lt_param_set_trainable",
+                        n);
+    if (opt->config.kind == LT_MUON && opt->config.muon_pattern && !matrices)
+        return lti_fail(opt->ctx, LT_EINVAL,
+                        "optimizer: muon_pattern '%s' names no trained parameter of two or four axes",
+                        opt->config.muon_pattern);
+    return LT_OK;
 }
 
 lt_status lt_optimizer_create(lt_ctx *ctx, lt_params *params, const lt_optimizer_config *config,
                               lt_optimizer **optimizer)
 {
     *optimizer = NULL;
-    LTI_TRY(check_config(ctx, config));
+    lt_optimizer_config resolved;
+    LTI_TRY(lti_optimizer_resolve(ctx, config, &resolved));
     lt_optimizer *opt = lti_alloc(ctx, sizeof *opt);
     if (!opt) return LT_ENOMEM;
-    *opt = (lt_optimizer){.ctx = ctx, .params = params, .config = *config};
-    opt->config.groups = NULL;
-    opt->config.n_groups = 0;
-    lt_status status = fill(opt, config);
+    *opt = (lt_optimizer){.ctx = ctx, .params = params, .config = resolved};
+    lt_status status = fill(opt);
     if (status != LT_OK) {
         lt_optimizer_free(opt);
         return status;
     }
+    opt->config.groups = NULL; /* the caller's; what they said is in the entries */
+    opt->config.n_groups = 0;
+    opt->config.muon_pattern = NULL;
     *optimizer = opt;
     return LT_OK;
 }
@@ -142,29 +109,32 @@ lt_param *lt_optimizer_param(const lt_optimizer *optimizer, int index)
     return index >= 0 && index < optimizer->count ? optimizer->list[index].w : NULL;
 }
 
-size_t lt_optimizer_bytes(const lt_optimizer *optimizer)
-{
-    size_t bytes = 0;
-    for (int i = 0; i < optimizer->count; i++) {
-        const entry *e = &optimizer->list[i];
-        bytes += (e->m ? lt_param_bytes(e->m) : 0) + (e->v ? lt_param_bytes(e->v) : 0);
-    }
-    return bytes;
-}
-
 /* ---- Recording ---- */
 
-static lt_t update(const lt_optimizer *opt, const entry *e, lt_t gradient, lt_t clip, lt_t ok)
+static lt_t record_rule(const lt_optimizer *opt, const lti_trained *e, lt_t gradient, lt_t clip, lt_t ok)
 {
     const lt_optimizer_config *c = &opt->config;
-    lt_graph *graph = gradient.graph;
-    lt_t lr = lt_scalar(graph, "lr", 0);
-    if (c->kind == LT_SGD) {
-        lt_sgd_config sgd = {sizeof sgd, c->momentum, e->weight_decay, e->lr_multiplier, c->nesterov};
-        return lt_sgd(e->w, e->m, gradient, lr, clip, ok, &sgd);
-    }
+    lt_param *const *s = e->moment;
+    lt_t lr = lt_scalar(gradient.graph, "lr", 0);
     lt_adamw_config adamw = {sizeof adamw, c->beta1, c->beta2, c->eps, e->weight_decay, e->lr_multiplier};
-    return lt_adamw(e->w, e->m, e->v, gradient, lr, lt_scalar(graph, "step", 0), clip, ok, &adamw);
+    lt_sgd_config sgd = {sizeof sgd, c->momentum, e->weight_decay, e->lr_multiplier, c->nesterov};
+    lt_lion_config lion = {sizeof lion, c->beta1, c->beta2, e->weight_decay, e->lr_multiplier};
+    lt_muon_config muon = {sizeof muon, c->momentum, e->weight_decay, e->lr_multiplier, c->muon_lr_scale};
+    switch (e->rule) {
+    case LT_SGD: return lt_sgd(e->w, s[0], gradient, lr, clip, ok, &sgd);
+    case LT_LION: return lt_lion(e->w, s[0], gradient, lr, clip, ok, &lion);
+    case LT_MUON: return lt_muon(e->w, s[0], gradient, lr, clip, ok, &muon);
+    default: break;
+    }
+    lt_t step = lt_scalar(gradient.graph, "step", 0);
+    if (e->rule == LT_ADAMW_8BIT) return lt_adamw_8bit(e->w, s[0], s[1], s[2], gradient, lr, step, clip, ok, &adamw);
+    return lt_adamw(e->w, s[0], s[1], gradient, lr, step, clip, ok, &adamw);
+}
+
+static void update(const lt_optimizer *opt, const lti_trained *e, lt_t gradient, lt_t clip, lt_t ok)
+{
+    lt_t w = record_rule(opt, e, gradient, clip, ok);
+    if (e->average) lt_weight_average(e->average, w, ok, opt->config.ema_decay);
 }
 
 /* Gradients of the loss for every entry, nil where there is none. *gradients is to be freed. */
@@ -221,9 +191,10 @@ lt_status lt_optimizer_accumulate(lt_optimizer *opt, lt_graph *graph, lt_t loss)
     lt_t fresh = status == LT_OK ? lt_scalar(graph, "fresh", 1) : lt_nil(graph);
     lt_phase(graph, 0);
     for (int i = 0; status == LT_OK && i < opt->count; i++) {
-        entry *e = &opt->list[i];
+        lti_trained *e = &opt->list[i];
         if (lt_is_nil(gradient[i])) continue;
-        status = companion(opt, e->w, "grad", LT_SCRATCH, &e->grad);
+        status = lti_companion(opt, e->w, "grad", LT_F32, lt_param_rank(e->w), lt_param_shape(e->w), LT_SCRATCH,
+                               &e->grad, NULL);
         if (status == LT_OK)
             add_gradient(e->grad, gradient[i], fresh);
         else
@@ -240,7 +211,7 @@ static void apply_all(lt_optimizer *opt, lt_graph *graph, int n, const lt_t *sum
     lt_t ok = lt_tap(lt_finite_flag(1, &norm), "update_ok");
     lt_t clip = opt->config.max_grad_norm > 0 ? lt_clip_factor(norm, opt->config.max_grad_norm) : lt_nil(graph);
     for (int i = 0, k = 0; i < opt->count; i++) {
-        const entry *e = &opt->list[i];
+        const lti_trained *e = &opt->list[i];
         if (!e->grad || !lt_param_trainable(e->w)) continue;
         update(opt, e, sum[k++], clip, ok);
     }

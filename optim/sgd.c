@@ -73,8 +73,8 @@ lt_t lt_sgd(lt_param *w, lt_param *u, lt_t gradient, lt_t lr, lt_t clip, lt_t ok
         return lti_graph_fail(graph, LT_EINVAL, "sgd: the parameter or its momentum is NULL");
     sgd_attr attr;
     memset(&attr, 0, sizeof attr);
-    lti_value_set(&attr.param, lt_param_type(w), lt_param_rank(w), lt_param_shape(w));
-    if (!lti_moment_fits(graph, "sgd", &attr.param, u ? u : w)) return lt_nil(graph);
+    lti_update_value(&attr.param, w);
+    if (!lti_moment_fits(graph, "sgd", w, u ? u : w)) return lt_nil(graph);
     attr.momentum = config->momentum;
     attr.weight_decay = config->weight_decay;
     attr.lr_multiplier = config->lr_multiplier;
@@ -82,8 +82,6 @@ lt_t lt_sgd(lt_param *w, lt_param *u, lt_t gradient, lt_t lr, lt_t clip, lt_t ok
     attr.has_clip = !lt_is_nil(clip);
     attr.has_ok = !lt_is_nil(ok);
     lt_t in[4] = {gradient, lr};
-    int n = 2;
-    if (attr.has_clip) in[n++] = clip;
-    if (attr.has_ok) in[n++] = ok;
+    int n = lti_update_inputs(in, 2, clip, ok);
     return lti_emit_params(graph, &lti_op_sgd, n, in, &attr, sizeof attr, u ? 2 : 1, (lt_param *[]){w, u});
 }

@@ -22,15 +22,29 @@ static inline bool lti_update_shape(lti_shaper *s, const lti_value *param)
     return true;
 }
 
-/* Whether a moment fits its weight; otherwise the graph's error. */
-static inline bool lti_moment_fits(lt_graph *graph, const char *op, const lti_value *w, const lt_param *moment)
+static inline void lti_update_value(lti_value *v, const lt_param *param)
 {
-    lti_value m;
-    lti_value_set(&m, lt_param_type(moment), lt_param_rank(moment), lt_param_shape(moment));
-    if (w->type == LT_F32 && lti_value_same(w, &m)) return true;
+    lti_value_set(v, lt_param_type(param), lt_param_rank(param), lt_param_shape(param));
+}
+
+/* Whether a moment fits its weight; otherwise the graph's error. */
+static inline bool lti_moment_fits(lt_graph *graph, const char *op, const lt_param *weight, const lt_param *moment)
+{
+    lti_value w, m;
+    lti_update_value(&w, weight);
+    lti_update_value(&m, moment);
+    if (w.type == LT_F32 && lti_value_same(&w, &m)) return true;
     lti_graph_fail(graph, LT_EINVAL, "%s: moment '%s' and its weight are to be f32 of one shape", op,
                    lt_param_name(moment));
     return false;
+}
+
+/* Puts clip and ok, as far as they are there, behind n inputs; returns how many there are now. */
+static inline int lti_update_inputs(lt_t *in, int n, lt_t clip, lt_t ok)
+{
+    if (!lt_is_nil(clip)) in[n++] = clip;
+    if (!lt_is_nil(ok)) in[n++] = ok;
+    return n;
 }
 
 #endif

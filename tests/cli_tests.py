@@ -116,11 +116,11 @@ def test_usage(t):
     t.expect("a word too many", ["train", "something"], 2, "'something' stands alone")
     for flag, value, says in (("--steps", "1.5", "no whole number"), ("--batch-size", "0", "out of range"),
                               ("--learning-rate", "nan", "no number"), ("--memory-limit", "much", "no size"),
-                              ("--optimizer", "adam", "adamw|sgd"), ("--json", None, None),
+                              ("--optimizer", "adam", "adamw|adamw_8bit|adamw8bit|lion|muon|sgd"), ("--json", None, None),
                               ("--lr-schedule", "cosin", "cosine|linear"),
                               ("--qat", "nf4", "comes with a later version"),
                               ("--qat", "int4:g32", "comes with a later version"), ("--qat", "q9", "q4_0|q8_0"),
-                              ("--compute", "bf16", "comes with a later version"),
+                              ("--compute", "fp8", "auto|f32|bf16"),
                               ("--qat-activations", "runtime", "comes with a later version")):
         if value:
             t.expect("%s %s" % (flag, value), ["train", flag, value], 2, flag, re.escape(says))

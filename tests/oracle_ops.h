@@ -55,9 +55,25 @@ TS_FORMULA(mse);
 TS_FORMULA(kl_div); /* T: number */
 /* x, w, then with flags 1 a target, with flags 2 a teacher (temperature: number), with flags 4 the norm. */
 TS_FORMULA(head_loss);
+/* x, w_ih, w_hh, then by flag 1 b_ih, 2 b_hh, 4 h0, 8 c0; arg[0]: y and c (0), y, c, h */
+TS_FORMULA(lstm);
+TS_FORMULA(gru);         /* the same without c0; arg[0]: y (0), h (3) */
 TS_FORMULA(accumulate);  /* param, x, fresh if any */
 TS_FORMULA(assign);      /* param, x */
 TS_FORMULA(cache_write); /* cache, x, first */
+/* x, gain, bias, running mean and variance; eps: number; flags 1: by the running ones, 2: max(0, y) */
+TS_FORMULA(batch_norm);
+TS_FORMULA(group_norm);           /* groups: arg[0], eps: number */
+TS_FORMULA(running_average);      /* param, x; rate: number */
+TS_FORMULA(cross_entropy_smooth); /* as cross_entropy; smoothing: number */
+TS_FORMULA(bce);
+TS_FORMULA(hinge); /* as cross_entropy; margin: number */
+/* x, filters; strides, pads, dilations, groups: arg[0 .. 6] */
+TS_FORMULA(conv2d);
+/* kernel, strides, pads: arg[0 .. 5]; flags 1: zeros of the padding count */
+TS_FORMULA(max_pool2d);
+TS_FORMULA(avg_pool2d);
+TS_FORMULA(global_avg_pool);
 #define TS_HEAD_CE_WEIGHT 0.7
 #define TS_HEAD_KL_WEIGHT 0.4
 

@@ -1,5 +1,5 @@
 /* rows_core.c - rows of arithmetic, reductions, shapes, products, normalisation, attention, quantization and effects. */
-#include "tests/rows.h"
+#include "tests/op_rows.h"
 
 BUILD_BINARY(add)
 BUILD_BINARY(sub)

@@ -56,7 +56,7 @@ typedef struct ts_row {
     bool writes;    /* params p0 holds y afterwards */
 } ts_row;
 
-/* The rows (rows.h), one after the other; NULL after the last. */
+/* The rows (op_rows.h), one after the other; NULL after the last. */
 const ts_row *ts_row_at(int index);
 
 /* ---- One case, recorded and compiled ---- */

@@ -200,9 +200,9 @@ static void refusals(void)
              "quantize to q4_k: %s", lt_ctx_message(bed.ctx));
     ts_bed_again(&bed);
     lt_t x = lt_input(bed.g, "x", LT_F32, 3, (int64_t[]){2, 3, 32});
-    lt_matmul(x, lt_input(bed.g, "w", LT_BF16, 3, (int64_t[]){2, 4, 32}), LT_TRANSPOSE_B);
+    lt_matmul(x, lt_input(bed.g, "w", LT_F16, 3, (int64_t[]){2, 4, 32}), LT_TRANSPOSE_B);
     status = ts_compile(bed.g, TS_PLANNED, 0, NULL, &plan);
-    TS_CHECK(status == LT_EINVAL && strstr(lt_ctx_message(bed.ctx), "two axes"), "a batch of bf16: %s",
+    TS_CHECK(status == LT_EINVAL && strstr(lt_ctx_message(bed.ctx), "two axes"), "a batch of f16: %s",
              lt_ctx_message(bed.ctx));
     ts_bed_drop(&bed);
 }

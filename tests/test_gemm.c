@@ -1,5 +1,5 @@
 /* test_gemm.c - every GEMM provider against a naive double loop: transposes, accumulation, strides, operands of every
- * stored type at odd addresses, few rows and many, odd sizes; 1 against 2 threads bit by bit; a row of a few against
+ * stored type at odd addresses, two bf16 factors, few rows and many, odd sizes; 1 against 2 threads bit by bit; a row of a few against
  * the same row alone; errors and failing allocations. */
 #include "base/half.h"
 #include "base/par.h"
@@ -28,6 +28,10 @@ static const lti_gemm_shape shapes[] = {
     {.m = 40, .n = 50, .k = 60, .lda = 41, .ldb = 66, .ldc = 50, .ta = true, .tb = true, .accumulate = true},
     {.m = 700, .n = 600, .k = 40, .tb = true},
     {.m = 290, .n = 530, .k = 90, .ta = true, .accumulate = true},
+    {.m = 150, .n = 40, .k = 4200},                                 /* chunks of k */
+    {.m = 150, .n = 30, .k = 4300, .ta = true, .accumulate = true}, /* likewise, and a short last one */
+    {.m = 300, .n = 2200, .k = 17, .tb = true, .accumulate = true}, /* narrow tiles, c by way of a panel */
+    {.m = 300, .n = 50, .k = 60, .lda = 61, .ldb = 66, .ldc = 51, .tb = true},
     {.m = 17, .n = 19, .k = 23, .serial = true},
     {.m = 300, .n = 20, .k = 23, .serial = true, .tb = true},
     {.m = 3, .n = 4, .k = 0},
@@ -56,6 +60,30 @@ static const lti_gemm_shape stored_shapes[] = {
     {.m = 9, .n = 130, .k = 256, .ta = true, .tb = true},
 };
 
+/* What a product of two bf16 factors goes through: one tile, bands with panels of each operand, chunks of k, squares,
+ * strides, few rows. */
+static const lti_gemm_shape rounded_shapes[] = {
+    {.m = 1, .n = 1, .k = 1},
+    {.m = 31, .n = 29, .k = 37, .ta = true, .tb = true},
+    {.m = 40, .n = 50, .k = 61, .lda = 77, .ldb = 51, .ldc = 63, .accumulate = true},
+    {.m = 40, .n = 50, .k = 60, .lda = 41, .ldb = 66, .ldc = 50, .ta = true, .tb = true, .accumulate = true},
+    {.m = 7, .n = 300, .k = 330, .tb = true, .lda = 333, .ldb = 340, .ldc = 301, .accumulate = true},
+    {.m = 5, .n = 33, .k = 70, .serial = true, .tb = true},
+    {.m = 64, .n = 33, .k = 2100, .ta = true},
+    {.m = 300, .n = 65, .k = 33},
+    {.m = 300, .n = 65, .k = 33, .tb = true, .accumulate = true},
+    {.m = 305, .n = 37, .k = 51, .ta = true},
+    {.m = 290, .n = 41, .k = 53, .ta = true, .tb = true},
+    {.m = 140, .n = 2100, .k = 20, .tb = true},                     /* narrow tiles, c by way of a panel */
+    {.m = 140, .n = 2100, .k = 20, .tb = true, .accumulate = true}, /* added from there */
+    {.m = 150, .n = 30, .k = 4200},                                 /* chunks of k */
+    {.m = 150, .n = 30, .k = 4200, .ta = true, .accumulate = true},
+    {.m = 260, .n = 48, .k = 64, .lda = 70, .ldb = 50, .ldc = 49},
+    {.m = 200, .n = 90, .k = 40, .serial = true, .ta = true},
+    {.m = 3, .n = 4, .k = 0},
+    {.m = 0, .n = 4, .k = 5},
+};
+
 static const lt_dtype float_types[] = {LT_F32, LT_BF16, LT_F16};
 
 /* What a product reads and writes, with room for strides. */
@@ -64,6 +92,8 @@ typedef struct operands {
     lt_real *a, *b, *c, *start;
     char *store;
     const void *stored; /* b in its type: inside of `store`, at an odd address when it is not f32 */
+    uint16_t *rounded;  /* a, when it is bf16 */
+    const void *first;  /* a or that */
     double *want;       /* once judged */
     bool judged;
     int64_t size_c;
@@ -98,6 +128,19 @@ static void store_b(const lti_gemm_shape *s, operands *o)
     lti_dequantize(s->b_type, n, o->stored, o->b);
 }
 
+/* a as it is multiplied; then o->a becomes what that decodes to. */
+static void round_a(const lti_gemm_shape *s, operands *o)
+{
+    int64_t n = o->rows_a * o->lda;
+    o->first = o->a;
+    o->rounded = NULL;
+    if (s->a_type == LT_F32) return;
+    o->first = o->rounded = malloc((size_t)n * sizeof *o->rounded + 1);
+    if (!o->rounded) abort();
+    for (int64_t i = 0; i < n; i++) o->rounded[i] = lti_f32_to_bf16((float)o->a[i]);
+    lti_dequantize(LT_BF16, n, o->rounded, o->a);
+}
+
 static void make_operands(const lti_gemm_shape *s, operands *o)
 {
     o->rows_a = s->ta ? s->k : s->m;
@@ -117,6 +160,7 @@ static void make_operands(const lti_gemm_shape *s, operands *o)
     o->store = malloc(1 + bytes); /* to the byte: reading past it is an error */
     if (!o->want || !o->store) abort();
     store_b(s, o);
+    round_a(s, o);
 }
 
 /* The naive double loop, once. */
@@ -142,6 +186,7 @@ static void drop_operands(operands *o)
     free(o->c);
     free(o->start);
     free(o->store);
+    free(o->rounded);
     free(o->want);
 }
 
@@ -152,7 +197,7 @@ static bool multiply(lt_ctx *ctx, const lti_gemm_shape *s, operands *o)
     if (!TS_OK(ctx, lti_gemm_create(ctx, s, &gemm))) return false;
     void *scratch = lti_alloc(ctx, lti_gemm_scratch(gemm));
     memcpy(o->c, o->start, (size_t)o->size_c * sizeof *o->c);
-    bool ok = TS_OK(ctx, lti_gemm_run(gemm, o->a, o->stored, o->c, scratch));
+    bool ok = TS_OK(ctx, lti_gemm_run(gemm, o->first, o->stored, o->c, scratch));
     lti_free(ctx, scratch);
     lti_gemm_free(ctx, gemm);
     return ok;
@@ -160,9 +205,9 @@ static bool multiply(lt_ctx *ctx, const lti_gemm_shape *s, operands *o)
 
 static void describe(const lti_gemm_shape *s, char *text, size_t size)
 {
-    snprintf(text, size, "%lld x %lld x %lld%s%s%s%s %s", (long long)s->m, (long long)s->n, (long long)s->k,
+    snprintf(text, size, "%lld x %lld x %lld%s%s%s%s %s %s", (long long)s->m, (long long)s->n, (long long)s->k,
              s->ta ? " ta" : "", s->tb ? " tb" : "", s->accumulate ? " +=" : "", s->serial ? " serial" : "",
-             lt_dtype_name(s->b_type));
+             lt_dtype_name(s->a_type), lt_dtype_name(s->b_type));
 }
 
 typedef void (*trial)(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, const char *what);
@@ -197,6 +242,11 @@ static void each_shape(trial try)
             one_shape(ctx, &s, 2, try);
         }
     }
+    for (int i = 0; i < LTI_COUNT(rounded_shapes); i++) {
+        lti_gemm_shape s = rounded_shapes[i];
+        s.a_type = s.b_type = LT_BF16;
+        one_shape(ctx, &s, LTI_COUNT(providers), try);
+    }
     lti_gemm_force(NULL);
     TS_CHECK(lt_ctx_live_bytes(ctx) == 0, "%zu bytes leak", lt_ctx_live_bytes(ctx));
     lt_ctx_free(ctx);
@@ -212,7 +262,7 @@ static void against_oracle(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, co
         double gap = fabs((double)o->c[i] - o->want[i]);
         worst = isnan(gap) ? INFINITY : fmax(worst, gap);
     }
-    double bound = epsilon * 4 * (sqrt((double)s->k) * 16 + 4), size = 1;
+    double bound = epsilon * 4 * (sqrt((double)s->k) * 16 + (double)s->k / 8 + 4), size = 1;
     for (int64_t i = 0; i < o->rows_b * o->ldb; i++) size = fmax(size, fabs((double)o->b[i]) / 4);
     bound *= size;
     TS_CHECK(worst <= bound, "%s: off by %g, %g is allowed", what, worst, bound);
@@ -243,17 +293,22 @@ static void against_alone(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, con
     lti_gemm *gemm = NULL;
     lti_gemm_shape one = *s;
     one.m = 1;
+    size_t element = s->a_type == LT_F32 ? sizeof(lt_real) : sizeof(uint16_t);
+    lt_real *scratch = calloc((size_t)s->k + 1, sizeof *scratch); /* what decoding one row of a takes */
+    if (!scratch) abort();
     size_t bytes = (size_t)s->n * sizeof *o->c;
     lt_real *row = malloc(bytes + 1);
     if (!row) abort();
     if (TS_OK(ctx, lti_gemm_create(ctx, &one, &gemm)))
         for (int64_t i = 0; i < s->m; i++) {
             memcpy(row, o->start + i * o->ldc, bytes);
-            TS_OK(ctx, lti_gemm_run(gemm, o->a + i * o->lda, o->stored, row, NULL));
+            const char *a = (const char *)o->first + (size_t)(i * o->lda) * element;
+            TS_OK(ctx, lti_gemm_run(gemm, a, o->stored, row, scratch));
             TS_CHECK(ts_same_bytes(bytes, row, o->c + i * o->ldc), "%s: row %lld alone has other bits", what,
                      (long long)i);
         }
     lti_gemm_free(ctx, gemm);
+    free(scratch);
     free(row);
 }
 
@@ -341,6 +396,10 @@ static void errors(void)
         {.m = 2, .n = 32, .k = 32, .b_type = LT_I8},
         {.m = 2, .n = 3, .k = 288, .tb = true, .b_type = LT_Q6_K},
         {.m = 2, .n = 32, .k = 32, .ldb = 64, .b_type = LT_BF16},
+        {.m = 2, .n = 32, .k = 32, .a_type = LT_BF16},
+        {.m = 2, .n = 32, .k = 32, .a_type = LT_BF16, .b_type = LT_F16},
+        {.m = 2, .n = 32, .k = 32, .a_type = LT_Q8_0, .b_type = LT_BF16},
+        {.m = 2, .n = 32, .k = 32, .a_type = LT_BF16, .b_type = LT_BF16, .lda = 31},
     };
     lt_ctx *ctx = lt_ctx_create(NULL);
     for (int i = 0; i < LTI_COUNT(wrong); i++) {
@@ -352,9 +411,13 @@ static void errors(void)
     lt_ctx_free(ctx);
     TS_CHECK(!lti_gemm_force("nonsense") && lti_gemm_force("ref") && !strcmp(lti_gemm_provider(), "ref"), "force");
     TS_CHECK(lti_gemm_force(NULL) && strstr(lti_gemm_versions(), "ref"), "versions: %s", lti_gemm_versions());
-    lti_gemm_shape shape = {.m = 700, .n = 330, .k = 4500, .b_type = LT_F32};
-    for (int p = 0; p < LTI_COUNT(providers); p++)
-        if (lti_gemm_force(providers[p])) ts_every_allocation_fails(providers[p], create_and_run, &shape);
+    lti_gemm_shape shape = {.m = 700, .n = 330, .k = 4500, .b_type = LT_F32}, rounded = shape;
+    rounded.a_type = rounded.b_type = LT_BF16;
+    for (int p = 0; p < LTI_COUNT(providers); p++) {
+        if (!lti_gemm_force(providers[p])) continue;
+        ts_every_allocation_fails(providers[p], create_and_run, &shape);
+        ts_every_allocation_fails(providers[p], create_and_run, &rounded);
+    }
     lti_gemm_force(NULL);
 }
 

@@ -198,6 +198,31 @@ static void run_sgd(const lti_kernels *k, const point *p, result *o)
     k->sgd(p->n, o->y[0], p->turn % 3 ? o->y[1] : NULL, p->x[2], &c);
 }
 
+static void run_lion(const lti_kernels *k, const point *p, result *o)
+{
+    const lti_lion_step c = {(R)0.9, (R)0.99, (R)0.02, (R)0.999, (R)0.5};
+    copy_in(p, o->y[0], 0);
+    copy_in(p, o->y[1], 1);
+    if (p->turn % 2) memset(o->y[1], 0, (size_t)p->n * sizeof(R)); /* signs of 0 */
+    k->lion(p->n, o->y[0], o->y[1], p->x[2], &c);
+}
+
+/* Three steps, so that codes are read that were written. They are compared with what lies behind them. */
+static void run_adamw8(const lti_kernels *k, const point *p, result *o)
+{
+    static int8_t codes[2][ROOM + LTI_ADAM8_BLOCK];
+    int64_t blocks = (p->n + LTI_ADAM8_BLOCK - 1) / LTI_ADAM8_BLOCK;
+    copy_in(p, o->y[0], 0);
+    memset(codes, 0, sizeof codes);
+    memset(o->y[1], 0, (size_t)(2 * blocks) * sizeof(R));
+    for (int i = 0; i < 3; i++) {
+        const lti_adamw_step adamw = {(R)0.9, (R)0.99, (R)1e-8, (R)0.999, (R)0.02, (R)0.6, i ? (R)0.5 : (R)1e-3};
+        const lti_adamw8_step c = {adamw, (uint32_t)(p->turn + i) * LTI_ADAM8_BETA};
+        k->adamw8(p->n, o->y[0], codes[0], codes[1], o->y[1], p->x[1 + i], &c);
+    }
+    memcpy(o->bits, codes, sizeof codes < sizeof bits[0] ? sizeof codes : sizeof bits[0]);
+}
+
 static void run_dropout(const lti_kernels *k, const point *p, result *o)
 {
     const double rates[] = {0.1, 0.5, 0, 0.999};
@@ -340,6 +365,10 @@ static void run_attention_grad_kv(const lti_kernels *k, const point *p, result *
     t.dv = o->y[1];
     each_row_block(t, t.kv_heads, t.S, k->attention_grad_kv);
 }
+
+#include "tests/kernel_cases_images.h"
+#include "tests/kernel_cases_norms.h"
+#include "tests/kernel_cases_recurrent.h"
 
 static const struct {
     const char *name;

@@ -1,5 +1,5 @@
-/* test_ops.c - the sweep: one row per op of ops.def (rows.h), several shapes each; sweep.h says what is checked. */
-#include "tests/rows.h"
+/* test_ops.c - the sweep: one row per op of ops.def (op_rows.h), several shapes each; sweep.h says what is checked. */
+#include "tests/op_rows.h"
 
 #define TS_ROWS_OF(subject) ts_rows_##subject,
 static const ts_row *const subjects[] = {TS_ROW_FILES(TS_ROWS_OF)};

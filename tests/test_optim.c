@@ -104,6 +104,7 @@ static void updates_follow_the_formulas(void)
         lt_optimizer_config config;
         lt_optimizer_config_init(&config);
         config.kind = cases[k].kind, config.momentum = cases[k].momentum;
+        config.beta1 = 0.9, config.beta2 = 0.999, config.eps = 1e-8;
         config.weight_decay = cases[k].decay, config.nesterov = cases[k].nesterov;
         lt_optimizer *opt = NULL;
         lt_plan *plan = NULL;
@@ -332,7 +333,7 @@ static void wrong_configurations(void)
         "optimizer: call lt_optimizer_config_init first",
         "optimizer: kind 9",
         "beta1 1, beta2 0.999, momentum 0; each is to be in [0, 1)",
-        "beta2 -0.1",
+        "beta2 1.5",
         "momentum 1;",
         "eps 0, weight_decay 0.01, max_grad_norm 0; none may be negative",
         "weight_decay -1",
@@ -352,7 +353,7 @@ static void wrong_configurations(void)
         case 0: c.size = 3; break;
         case 1: c.kind = (lt_optimizer_kind)9; break;
         case 2: c.beta1 = 1; break;
-        case 3: c.beta2 = -0.1; break;
+        case 3: c.beta2 = 1.5; break;
         case 4: c.momentum = 1; break;
         case 5: c.eps = 0; break;
         case 6: c.weight_decay = -1; break;

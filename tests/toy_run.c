@@ -80,6 +80,7 @@ static char *timeless(const char *path)
         json_object_del(json, "seconds");
         json_object_del(json, "tokens_per_second");
         json_object_del(json, "rss_bytes");
+        json_object_del(json, "times");
         char *rest = json_dumps(json, JSON_SORT_KEYS);
         n += (size_t)snprintf(out + n, 65536 - n, "%s\n", rest ? rest : "");
         free(rest);

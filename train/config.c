@@ -20,10 +20,40 @@ void lt_train_config_init(lt_train_config *config)
                                 .beta2 = 0.999,
                                 .eps = 1e-8,
                                 .max_grad_norm = 1,
+                                .layer_decay = 1,
+                                .compute = "f32",
+                                .store_activations = "f32",
+                                .frozen_type = "f32",
+                                .prefetch = true,
                                 .keep = 2,
                                 .log_every = 1,
                                 .resume = "auto"};
     lt_quant_policy_init(&config->quant);
+}
+
+bool lti_config_type(const char *name, lt_dtype *type)
+{
+    *type = name && strcmp(name, "bf16") == 0 ? LT_BF16 : LT_F32;
+    return *type == LT_BF16 || (name && strcmp(name, "f32") == 0);
+}
+
+static lt_status check_types(lt_ctx *ctx, const lt_train_config *c)
+{
+    lt_dtype type;
+    const struct {
+        const char *name, *value;
+        bool automatic;
+    } types[] = {{"compute", c->compute, true},
+                 {"store_activations", c->store_activations, false},
+                 {"frozen_type", c->frozen_type, false}};
+    for (int i = 0; i < LTI_COUNT(types); i++) {
+        bool known = types[i].automatic && types[i].value && strcmp(types[i].value, "auto") == 0;
+        if (!known && !lti_config_type(types[i].value, &type))
+            return lti_fail(ctx, LT_EINVAL, "%s is '%s'; f32%s", types[i].name,
+                            types[i].value ? types[i].value : "(NULL)",
+                            types[i].automatic ? ", bf16 and auto are known" : " and bf16 are known");
+    }
+    return LT_OK;
 }
 
 lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
@@ -40,6 +70,9 @@ lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
                   {"lr_min_ratio", c->lr_min_ratio, 0, 1},
                   {"weight_decay", c->weight_decay, 0, 1e6},
                   {"max_grad_norm", c->max_grad_norm, 0, 1e30},
+                  {"layer_decay", c->layer_decay, 1e-6, 1},
+                  {"ema_decay", c->ema_decay, 0, 0.99999999},
+                  {"label_smoothing", c->label_smoothing, 0, 0.999999},
                   {"save_every", (double)c->save_every, 0, 1e9},
                   {"keep", (double)c->keep, 1, 1e6},
                   {"eval_every", (double)c->eval_every, 0, 1e9},
@@ -54,6 +87,7 @@ lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
     if (!c->optimizer || !c->lr_schedule)
         return lti_fail(ctx, LT_EINVAL, "%s is NULL; call lt_train_config_init first",
                         c->optimizer ? "lr_schedule" : "optimizer");
+    LTI_TRY(check_types(ctx, c));
     LTI_TRY(lti_quant_check(ctx, &c->quant));
     if (c->save_every && !c->out) return lti_fail(ctx, LT_EINVAL, "save_every needs out, a directory to save in");
     return LT_OK;
@@ -62,16 +96,16 @@ lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
 lt_status lti_config_optimizer(lt_ctx *ctx, const lt_train_config *c, lt_optimizer_config *o)
 {
     lt_optimizer_config_init(o);
-    if (strcmp(c->optimizer, "adamw") == 0)
-        o->kind = LT_ADAMW;
-    else if (strcmp(c->optimizer, "sgd") == 0)
-        o->kind = LT_SGD;
-    else
-        return lti_fail(ctx, LT_EINVAL, "optimizer '%s' is not known; adamw and sgd are", c->optimizer);
+    if (!lt_optimizer_parse(c->optimizer, &o->kind))
+        return lti_fail(ctx, LT_EINVAL, "optimizer '%s' is not known; adamw, adamw_8bit, lion, muon and sgd are",
+                        c->optimizer);
     o->beta1 = c->beta1, o->beta2 = c->beta2, o->eps = c->eps;
+    if (o->kind == LT_LION && o->beta2 == 0.999) o->beta2 = -1; /* nobody chose it: AdamW's default is not Lion's */
     o->momentum = c->momentum;
     o->weight_decay = c->weight_decay;
     o->max_grad_norm = c->max_grad_norm;
+    o->layer_decay = c->layer_decay;
+    o->ema_decay = c->ema_decay;
     return LT_OK;
 }
 

@@ -1,4 +1,4 @@
-/* evaluate.c - perplexity: exp of the mean of -log p over scored positions. */
+/* evaluate.c - perplexity: exp of the mean of -log p over scored positions; of classes also how many are right. */
 #include "qat/policy.h"
 #include "train/recipe.h"
 
@@ -33,22 +33,25 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
                       lt_eval_result *result)
 {
     lt_ctx *ctx = lt_params_ctx(lt_model_params(model));
-    *result = (lt_eval_result){.rows = lt_dataset_rows(data), .documents = lt_dataset_documents(data)};
+    *result = (lt_eval_result){.accuracy = NAN, .rows = lt_dataset_rows(data), .documents = lt_dataset_documents(data)};
     if (result->rows == 0) return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: the data has no row");
-    LTI_TRY(lti_check_model(ctx, model, false));
+    LTI_TRY(lti_check_model(ctx, model, data, false));
     LTI_TRY(lti_quant_check(ctx, quant));
-    lti_recipe r = {.ctx = ctx, .model = model, .quant = quant, .spans = lt_dataset_packed(data)};
+    lti_recipe r = {.ctx = ctx, .model = model, .quant = quant, .layout = lti_row_layout_of(model, data, NULL)};
     LTI_TRY(lti_recipe_open(&r));
-    double sum, start = lti_seconds();
+    lti_scores scores;
+    double start = lti_seconds();
     int64_t batch = batch_size > 0 ? batch_size : lti_eval_batch(data);
     if (batch > result->rows) batch = result->rows;
-    lt_status status = lti_recipe_evaluate(&r, data, batch, &sum, &result->tokens);
+    lt_status status = lti_recipe_evaluate(&r, data, batch, &scores);
     lti_recipe_close(&r);
     LTI_TRY(status);
+    result->tokens = scores.scored;
+    result->accuracy = lti_accuracy(&r, &scores);
     if (result->tokens == 0)
         return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: every position of the data is masked");
     result->seconds = lti_seconds() - start;
-    result->nll = sum / (double)result->tokens;
+    result->nll = scores.nll_sum / (double)result->tokens;
     result->perplexity = exp(result->nll);
     result->tokens_per_second = (double)result->tokens / result->seconds;
     result->peak_rss_bytes = lt_memory_now().peak_rss;

@@ -183,20 +183,15 @@ static lt_status fill_coded(lt_model *coded, const char *path)
 {
     LTI_TRY(lt_params_create(coded->ctx, &coded->params));
     LTI_TRY(lt_tensors_open(coded->ctx, path, &coded->weights.tensors));
-    return lti_transformer_each(&coded->config, map_tensor, &(mapper){coded, path});
+    return lti_model_each(coded, map_tensor, &(mapper){coded, path});
 }
 
 lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded)
 {
     *coded = NULL;
     lt_model *m;
-    LTI_TRY(lti_model_new(model->ctx, &model->config, &m));
-    m->tokenizer = model->tokenizer;
-    m->borrows_tokenizer = true;
+    LTI_TRY(lti_model_like(model, &m));
     m->frozen = true;
-    m->prefix = model->prefix;
-    m->json = json_incref(model->json); /* names of classes, ids that end a text */
-    m->generation = json_incref(model->generation);
     lt_status status = fill_coded(m, path);
     if (status == LT_OK)
         *coded = m;

@@ -43,6 +43,16 @@ static lt_status largest_arena(lti_loop *loop, uint64_t *bytes)
     return LT_OK;
 }
 
+/* The arrays of batches: two where one is filled ahead, and those of validation. The data sets are resident already. */
+static uint64_t batch_bytes(const lti_loop *loop)
+{
+    const lti_row_layout *layout = &loop->recipe.layout;
+    uint64_t bytes = lti_feed_bytes(layout, loop->config->batch_size, lt_dataset_longest(loop->train));
+    if (loop->config->prefetch) bytes *= 2;
+    if (loop->valid) bytes += lti_feed_bytes(layout, lti_eval_batch(loop->valid), lt_dataset_longest(loop->valid));
+    return bytes;
+}
+
 /* Compiling the plans makes the accumulators and the providers' code, so what is resident afterwards holds all but the
  * arena, the batch, and what running adds. */
 lt_status lti_forecast(lti_loop *loop, lt_forecast *f)
@@ -51,7 +61,7 @@ lt_status lti_forecast(lti_loop *loop, lt_forecast *f)
     count_params(loop, f);
     LTI_TRY(largest_arena(loop, &f->activations));
     lt_memory now = lt_memory_now();
-    f->data = (uint64_t)(loop->config->batch_size * lt_dataset_longest(loop->train)) * 2 * sizeof(int32_t);
+    f->data = batch_bytes(loop);
     f->total = now.rss + runtime_bytes() + f->activations + f->data;
     uint64_t known = f->weights + f->gradients + f->optimizer + f->activations + f->data;
     f->process = f->total > known ? f->total - known : 0;

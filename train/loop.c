@@ -5,10 +5,7 @@
  * whole gradient (no clipping, one micro-batch) updates are fused into the backward. */
 #include "train/loop.h"
 
-#include "base/text.h"
-#include "data/files.h"
 #include "kernels/kernels.h"
-#include "models/model.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -55,23 +52,44 @@ static lti_phase train_phase(const lti_loop *l)
     return l->recipe.quant && l->at.step < l->float_steps ? LTI_TRAIN_FLOAT : LTI_TRAIN;
 }
 
+/* The arrays of the next micro-batch, and its size. */
+static lt_status next_batch(lti_loop *l, lt_batch *batch, int64_t *T, const lti_feed **feed)
+{
+    LTI_TRY(lt_batches_next(l->batches, batch));
+    *T = lt_bucket(batch->longest, lt_dataset_longest(l->train));
+    *feed = lti_loader_take(l->loader, batch, *T);
+    return LT_OK;
+}
+
+/* Has the micro-batch after this one filled while this one runs; the cursor stays where it was. */
+static lt_status look_ahead(lti_loop *l)
+{
+    lt_batch batch;
+    lt_cursor here = lt_batches_cursor(l->batches);
+    if (!l->config->prefetch) return LT_OK;
+    LTI_TRY(lt_batches_next(l->batches, &batch));
+    lti_loader_ask(l->loader, &batch, lt_bucket(batch.longest, lt_dataset_longest(l->train)));
+    return lt_batches_seek(l->batches, here);
+}
+
 /* Forward and backward of micro-batch i of the step; adds its share of the loss. */
 static lt_status micro_step(lti_loop *l, int64_t i, int64_t targets, double *loss)
 {
     lt_batch batch;
     lt_plan *plan;
-    LTI_TRY(lt_batches_next(l->batches, &batch));
-    int64_t T = lt_bucket(batch.longest, lt_dataset_longest(l->train));
+    const lti_feed *feed;
+    int64_t T;
+    LTI_TRY(next_batch(l, &batch, &T, &feed));
     LTI_TRY(lti_recipe_plan(&l->recipe, train_phase(l), batch.rows, T, &plan));
-    LTI_TRY(lt_batches_fill(l->batches, batch.rows, T, l->recipe.tokens, l->recipe.targets));
-    if (l->recipe.spans) LTI_TRY(lt_batches_fill_spans(l->batches, batch.rows, T, l->recipe.bounds));
-    LTI_TRY(lti_recipe_bind(&l->recipe, plan, batch.rows, T));
+    LTI_TRY(lti_feed_bind(feed, plan));
     LTI_TRY(set_if_read(plan, "norm", (double)targets));
     LTI_TRY(set_if_read(plan, "fresh", i == 0));
     LTI_TRY(set_if_read(plan, "lr", learning_rate(l)));
     int64_t step = l->recipe.fused ? l->at.step + 1 : l->at.step * l->config->grad_accumulation_steps + i + 1;
     LTI_TRY(set_if_read(plan, "step", (double)step));
-    LTI_TRY(lt_run(plan));
+    bool last = i + 1 == l->config->grad_accumulation_steps && l->at.step + 1 == l->steps;
+    if (!last) LTI_TRY(look_ahead(l));
+    LTI_TRY(lti_op_times_run(&l->times, plan));
     *loss += (double)*(const lt_real *)lt_result(plan, 0);
     return LT_OK;
 }
@@ -82,7 +100,7 @@ static lt_status update(lti_loop *l, double *norm, bool *updated)
     LTI_TRY(lti_recipe_plan(&l->recipe, LTI_UPDATE, 0, 0, &plan));
     LTI_TRY(lt_set(plan, "lr", learning_rate(l)));
     LTI_TRY(set_if_read(plan, "step", (double)(l->at.step + 1)));
-    LTI_TRY(lt_run(plan));
+    LTI_TRY(lti_op_times_run(&l->times, plan));
     *norm = (double)*(const lt_real *)lt_result(plan, 0);
     *updated = *(const lt_real *)lt_result(plan, 1) != 0;
     return LT_OK;
@@ -95,6 +113,9 @@ static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
     double loss = 0;
     bool updated = true;
     lt_cursor before = lt_batches_cursor(l->batches);
+    if (!l->loader)
+        LTI_TRY(lti_loader_create(l->ctx, &l->recipe.layout, l->train, l->config->batch_size,
+                                  lt_dataset_longest(l->train), l->config->prefetch, &l->loader));
     LTI_TRY(count_targets(l, &targets));
     if (targets == 0)
         return lti_fail(l->ctx, LT_EINVAL, "step %lld has no token to learn from: every target of its batch is masked",
@@ -119,22 +140,28 @@ static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
     return LT_OK;
 }
 
+lt_status lti_loop_step(lti_loop *l, lt_train_progress *p, bool *finite)
+{
+    outcome how = STEP_DONE;
+    lt_status status = one_step(l, p, &how);
+    *finite = how == STEP_DONE;
+    return status;
+}
+
 /* ---- Numbers that are not finite: skip, then go back with half the rate, then give up ---- */
 
 static lt_status name_culprit(lti_loop *l, const lt_train_progress *p, int64_t step)
 {
     lt_plan *plan;
     lt_batch batch;
+    const lti_feed *feed;
+    int64_t T;
     char where[600] = "in the gradients";
     lt_cursor after = lt_batches_cursor(l->batches);
-    if (lt_batches_next(l->batches, &batch) == LT_OK) {
-        int64_t T = lt_bucket(batch.longest, lt_dataset_longest(l->train));
-        if (lti_recipe_plan(&l->recipe, LTI_EVALUATE, batch.rows, T, &plan) == LT_OK &&
-            lt_batches_fill(l->batches, batch.rows, T, l->recipe.tokens, l->recipe.targets) == LT_OK &&
-            (!l->recipe.spans || lt_batches_fill_spans(l->batches, batch.rows, T, l->recipe.bounds) == LT_OK) &&
-            lti_recipe_bind(&l->recipe, plan, batch.rows, T) == LT_OK && lt_run_debug(plan) == LT_ENONFINITE)
-            snprintf(where, sizeof where, "%s", lt_ctx_message(l->ctx));
-    }
+    if (next_batch(l, &batch, &T, &feed) == LT_OK &&
+        lti_recipe_plan(&l->recipe, LTI_EVALUATE, batch.rows, T, &plan) == LT_OK &&
+        lti_feed_bind(feed, plan) == LT_OK && lt_run_debug(plan) == LT_ENONFINITE)
+        snprintf(where, sizeof where, "%s", lt_ctx_message(l->ctx));
     LTI_TRY(lt_batches_seek(l->batches, after));
     return lti_fail(l->ctx, LT_ENONFINITE,
                     "diverged at step %lld: loss %g, gradient norm %g after %lld skipped steps (%s); try a lower "
@@ -160,14 +187,18 @@ static lt_status not_finite(lti_loop *l, lt_train_progress *p)
 
 /* ---- Looking, saving, telling ---- */
 
+/* Of the averaged weights, where averages are kept: they are what is saved at the end. */
 static lt_status validate(lti_loop *l)
 {
-    double sum;
-    int64_t scored;
+    lti_scores scores;
     if (!l->valid) return LT_OK;
-    LTI_TRY(lti_recipe_evaluate(&l->recipe, l->valid, lti_eval_batch(l->valid), &sum, &scored));
-    LTI_TRY(lti_recipe_reserve(&l->recipe, l->config->batch_size * lt_dataset_longest(l->train)));
-    l->at.valid_loss = sum / (double)scored;
+    bool averages = l->config->ema_decay > 0;
+    if (averages) lt_optimizer_swap_ema(l->optimizer);
+    lt_status status = lti_recipe_evaluate(&l->recipe, l->valid, lti_eval_batch(l->valid), &scores);
+    if (averages) lt_optimizer_swap_ema(l->optimizer);
+    if (status != LT_OK) return status;
+    l->at.valid_loss = scores.nll_sum / (double)scores.scored;
+    l->at.accuracy = lti_accuracy(&l->recipe, &scores);
     return LT_OK;
 }
 
@@ -207,6 +238,7 @@ static lt_status tell(lti_loop *l, lt_train_progress *p)
     p->steps = l->steps;
     p->tokens = l->at.tokens;
     p->valid_loss = l->at.valid_loss;
+    p->accuracy = l->at.accuracy;
     p->seconds = seconds;
     p->tokens_per_second = (double)(l->at.tokens - l->tokens_at_start) / seconds;
     p->rss_bytes = lt_memory_now().rss;
@@ -214,7 +246,10 @@ static lt_status tell(lti_loop *l, lt_train_progress *p)
     double made = (double)(l->at.tokens - l->tokens_at_start);
     double each = l->at.step ? (double)l->at.tokens / (double)l->at.step : 0;
     p->eta = made > 0 ? left * each / made * seconds : NAN;
+    p->n_times = lti_op_times_take(&l->times);
+    p->times = l->times.shares;
     if (l->metrics >= 0) LTI_TRY(lti_metrics_add(l->ctx, l->metrics, l->metrics_path, p));
+    if (l->events.fd >= 0) LTI_TRY(lti_events_add(l->ctx, &l->events, p));
     if (l->config->on_progress) l->config->on_progress(l->config->user, p);
     return LT_OK;
 }
@@ -246,134 +281,7 @@ static lt_status train_steps(lti_loop *l)
     return LT_OK;
 }
 
-/* ---- Setting up ---- */
-
-/* Whether one of the comma-separated globs matches. */
-static bool in_list(const char *list, const char *name)
-{
-    char glob[256];
-    for (const char *at = list; *at;) {
-        size_t n = strcspn(at, ",");
-        if (n < sizeof glob) {
-            memcpy(glob, at, n);
-            glob[n] = 0;
-            if (lt_glob(glob, name)) return true;
-        }
-        at += n + (at[n] == ',');
-    }
-    return false;
-}
-
-static lt_status choose_trainable(lti_loop *l)
-{
-    lt_params *params = lt_model_params(l->model);
-    l->n_params = lt_params_count(params);
-    l->was_trainable = lti_alloc_array(l->ctx, (size_t)l->n_params + 1, sizeof *l->was_trainable);
-    if (!l->was_trainable) return LT_ENOMEM;
-    for (int i = 0; i < l->n_params; i++) {
-        lt_param *p = lt_params_at(params, i);
-        const char *name = lt_param_name(p);
-        l->was_trainable[i] = lt_param_trainable(p);
-        bool wanted = !l->config->train_only || in_list(l->config->train_only, name);
-        bool frozen = l->config->freeze && in_list(l->config->freeze, name);
-        if (!wanted || frozen) lt_param_set_trainable(p, false);
-    }
-    return LT_OK;
-}
-
-static int64_t steps_of(const lti_loop *l)
-{
-    if (l->config->steps) return l->config->steps;
-    double batches = l->config->epochs * (double)lt_batches_per_epoch(l->batches);
-    int64_t steps = (int64_t)ceil(batches / (double)l->config->grad_accumulation_steps - 1e-9);
-    return steps > 0 ? steps : 1;
-}
-
-static lt_status open_files(lti_loop *l)
-{
-    if (!l->config->out) return LT_OK;
-    LTI_TRY(lti_mkdirs(l->ctx, l->config->out));
-    l->checkpoints = lti_path_join(l->ctx, l->config->out, "checkpoints");
-    l->metrics_path = lti_path_join(l->ctx, l->config->out, "metrics.jsonl");
-    return l->checkpoints && l->metrics_path ? LT_OK : LT_ENOMEM;
-}
-
-static lt_status loop_open(lti_loop *l)
-{
-    const lt_train_config *c = l->config;
-    lt_optimizer_config optimizer;
-    bool quantized = c->quant.type != LT_F32 || c->quant.embedding != LT_F32;
-    LTI_TRY(lti_check_model(l->ctx, l->model, true));
-    LTI_TRY(lti_config_check(l->ctx, c));
-    LTI_TRY(lti_config_optimizer(l->ctx, c, &optimizer));
-    LTI_TRY(lti_config_schedule(l->ctx, c, &l->schedule));
-    if (lt_dataset_rows(l->train) == 0) return lti_fail(l->ctx, LT_EINVAL, "the training data has no row");
-    LTI_TRY(choose_trainable(l));
-    LTI_TRY(lt_batches_create(l->ctx, l->train, NULL, c->batch_size, c->seed, true, &l->batches));
-    LTI_TRY(lt_optimizer_create(l->ctx, lt_model_params(l->model), &optimizer, &l->optimizer));
-    l->was_checkpointed = lt_model_config(l->model)->checkpoint;
-    lt_model_set_checkpoint(l->model, c->checkpoint_activations);
-    l->steps = steps_of(l);
-    l->float_steps = (int64_t)(c->qat_start * (double)l->steps);
-    l->recipe = (lti_recipe){.ctx = l->ctx,
-                             .model = l->model,
-                             .quant = quantized ? &c->quant : NULL,
-                             .optimizer = l->optimizer,
-                             .seed = c->seed,
-                             .fused = c->max_grad_norm == 0 && c->grad_accumulation_steps == 1,
-                             .spans = lt_dataset_packed(l->train) || (l->valid && lt_dataset_packed(l->valid))};
-    LTI_TRY(lti_recipe_open(&l->recipe));
-    return open_files(l);
-}
-
-static void loop_close(lti_loop *l)
-{
-    lt_params *params = lt_model_params(l->model);
-    for (int i = 0; l->was_trainable && i < l->n_params; i++)
-        lt_param_set_trainable(lt_params_at(params, i), l->was_trainable[i]);
-    if (l->optimizer) lt_model_set_checkpoint(l->model, l->was_checkpointed);
-    if (l->recipe.plans) lti_recipe_close(&l->recipe);
-    lt_optimizer_free(l->optimizer);
-    lt_batches_free(l->batches);
-    lti_metrics_close(l->metrics);
-    lti_free(l->ctx, l->was_trainable);
-    lti_free(l->ctx, l->checkpoints);
-    lti_free(l->ctx, l->metrics_path);
-    lti_free(l->ctx, l->resumed_from);
-}
-
-static int64_t trainable_elements(const lti_loop *l)
-{
-    int64_t n = 0;
-    for (int i = 0; i < lt_optimizer_count(l->optimizer); i++) n += lt_param_count(lt_optimizer_param(l->optimizer, i));
-    return n;
-}
-
-static lt_status tell_start(lti_loop *l, const lt_forecast *forecast)
-{
-    if (!l->config->on_start) return LT_OK;
-    char *sample = NULL, *table = NULL;
-    lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
-    lt_status status = LT_OK;
-    if (tokenizer) status = lt_dataset_show(l->train, tokenizer, 0, "\x01", "\x02", &sample);
-    if (status == LT_OK && l->recipe.quant) status = lti_describe_codes(l->model, l->recipe.quant, &table);
-    lt_train_start start = {.parameters = lt_model_parameters(l->model),
-                            .trainable = trainable_elements(l),
-                            .steps = l->steps,
-                            .first_step = l->at.step,
-                            .train_rows = lt_dataset_rows(l->train),
-                            .train_tokens = lt_dataset_scored(l->train),
-                            .valid_rows = l->valid ? lt_dataset_rows(l->valid) : 0,
-                            .resumed_from = l->resumed_from,
-                            .skipped = l->skipped,
-                            .qat_table = table ? table : "",
-                            .sample = sample ? sample : "",
-                            .forecast = *forecast};
-    if (status == LT_OK) l->config->on_start(l->config->user, &start);
-    lt_buffer_free(l->ctx, sample);
-    lt_string_free(l->ctx, table);
-    return status;
-}
+/* ---- A run ---- */
 
 static void fill_result(const lti_loop *l, lt_train_result *r)
 {
@@ -382,6 +290,7 @@ static void fill_result(const lti_loop *l, lt_train_result *r)
     r->first_loss = l->at.first_loss;
     r->last_loss = l->at.last_loss;
     r->valid_loss = l->at.valid_loss;
+    r->accuracy = l->at.accuracy;
     r->skipped_steps = l->at.skipped;
     r->rollbacks = l->at.rollbacks;
     r->seconds = lti_seconds() - l->started;
@@ -389,80 +298,66 @@ static void fill_result(const lti_loop *l, lt_train_result *r)
     r->peak_rss_bytes = lt_memory_now().peak_rss;
 }
 
-static lt_status write_report(lti_loop *l)
+/* What has to stand before step 1: the type of products, which a resumed run takes from its checkpoint, then the
+ * forecast of that, then the state. */
+static lt_status prepare(lti_loop *l, lt_train_result *result)
 {
-    char *path = lti_path_join(l->ctx, l->config->out, "report.html");
-    const char *name = l->config->out, *metrics = l->metrics_path;
-    lt_status status = path ? lt_report_write(l->ctx, path, "lathe train", 1, &name, &metrics, NULL) : LT_ENOMEM;
-    lti_free(l->ctx, path);
-    return status;
-}
-
-/* Moments of an earlier training of this model are no part of a new run. */
-static void forget_moments(lti_loop *l)
-{
-    lt_params *params = lt_model_params(l->model);
-    for (int i = 0; i < lt_params_count(params); i++) {
-        lt_param *p = lt_params_at(params, i);
-        const char *name = lt_param_name(p);
-        if (lt_param_role(p) != LT_STATE || !(lt_glob("*:adam.[mv]", name) || lt_glob("*:sgd.u", name))) continue;
-        memset(lt_param_data(p), 0, lt_param_bytes(p));
-        lt_param_touch(p);
-    }
+    LTI_TRY(lti_loop_find(l));
+    LTI_TRY(lti_loop_choose_compute(l));
+    LTI_TRY(lti_forecast(l, &result->forecast));
+    LTI_TRY(lti_forecast_check(l->ctx, l->config, &result->forecast));
+    LTI_TRY(lti_loop_resume(l));
+    return lti_loop_open_files(l);
 }
 
 static lt_status loop_run(lti_loop *l, lt_train_result *result)
 {
-    LTI_TRY(loop_open(l));
-    LTI_TRY(lti_forecast(l, &result->forecast));
-    LTI_TRY(lti_forecast_check(l->ctx, l->config, &result->forecast));
-    LTI_TRY(lti_loop_resume(l));
-    if (!l->resumed_from) forget_moments(l);
-    LTI_TRY(lti_recipe_reserve(&l->recipe, l->config->batch_size * lt_dataset_longest(l->train)));
-    /* A checkpoint opens as a model: what it lacks lies in the run's directory. */
-    if (l->config->out) LTI_TRY(lti_model_describe(l->model, l->config->out, "float32"));
-    if (!l->resumed_from) l->metrics_bytes = -1;
-    if (l->metrics_path) LTI_TRY(lti_metrics_open(l->ctx, l->metrics_path, l->metrics_bytes, l->at.step, &l->metrics));
+    LTI_TRY(lti_loop_open(l));
+    LTI_TRY(prepare(l, result));
     l->started = lti_seconds();
     l->tokens_at_start = l->at.tokens;
-    LTI_TRY(tell_start(l, &result->forecast));
+    LTI_TRY(lti_loop_tell_start(l, &result->forecast));
     lt_status status = train_steps(l);
+    if (status == LT_OK && l->config->ema_decay > 0) lt_optimizer_swap_ema(l->optimizer);
     fill_result(l, result);
     if (!l->config->out || (status != LT_OK && status != LT_EINTERRUPTED)) return status;
     char message[1024];
     snprintf(message, sizeof message, "%s", lt_ctx_message(l->ctx));
     LTI_TRY(lti_write_run_info(l, result));
-    LTI_TRY(write_report(l));
+    LTI_TRY(lti_loop_report(l));
     return status == LT_OK ? LT_OK : lti_fail(l->ctx, status, "%s", message);
+}
+
+static lti_loop new_loop(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
+                         const lt_train_config *config)
+{
+    return (lti_loop){.ctx = lt_params_ctx(lt_model_params(model)),
+                      .config = config,
+                      .model = model,
+                      .train = train,
+                      .valid = valid,
+                      .metrics = -1,
+                      .events = {.fd = -1},
+                      .at = {.lr_factor = 1, .valid_loss = NAN, .accuracy = NAN}};
 }
 
 lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *valid, const lt_train_config *config,
                    lt_train_result *result)
 {
-    lti_loop l = {.ctx = lt_params_ctx(lt_model_params(model)),
-                  .config = config,
-                  .model = model,
-                  .train = train,
-                  .valid = valid,
-                  .metrics = -1,
-                  .at = {.lr_factor = 1, .valid_loss = NAN}};
-    *result = (lt_train_result){.valid_loss = NAN};
+    lti_loop l = new_loop(model, train, valid, config);
+    *result = (lt_train_result){.valid_loss = NAN, .accuracy = NAN};
     lt_status status = loop_run(&l, result);
-    loop_close(&l);
+    lti_loop_close(&l);
     return status;
 }
 
 lt_status lt_train_forecast(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
                             const lt_train_config *config, lt_forecast *forecast)
 {
-    lti_loop l = {.ctx = lt_params_ctx(lt_model_params(model)),
-                  .config = config,
-                  .model = model,
-                  .train = train,
-                  .valid = valid,
-                  .metrics = -1};
-    lt_status status = loop_open(&l);
+    lti_loop l = new_loop(model, train, valid, config);
+    lt_status status = lti_loop_open(&l);
+    if (status == LT_OK) status = lti_loop_choose_compute(&l);
     if (status == LT_OK) status = lti_forecast(&l, forecast);
-    loop_close(&l);
+    lti_loop_close(&l);
     return status;
 }

@@ -2,6 +2,9 @@
 #ifndef LTI_LOOP_H
 #define LTI_LOOP_H
 
+#include "train/events.h"
+#include "train/loader.h"
+#include "train/op_times.h"
 #include "train/recipe.h"
 
 #include <jansson.h>
@@ -13,8 +16,8 @@ typedef struct lti_progress {
     int64_t skipped; /* updates left out, ever and in a row */
     int64_t skipped_in_row;
     int64_t rollbacks;
-    double lr_factor; /* halved by a rollback */
-    double first_loss, last_loss, valid_loss;
+    double lr_factor;                                   /* halved by a rollback */
+    double first_loss, last_loss, valid_loss, accuracy; /* the last two: of the last validation */
 } lti_progress;
 
 typedef struct lti_loop {
@@ -25,6 +28,7 @@ typedef struct lti_loop {
     lti_recipe recipe;
     lt_optimizer *optimizer;
     lt_batches *batches;
+    lti_loader *loader;
     lt_schedule schedule;
     int64_t steps;       /* of the whole run */
     int64_t float_steps; /* before QAT starts */
@@ -35,15 +39,30 @@ typedef struct lti_loop {
     char *checkpoints, *metrics_path; /* NULL without `out` */
     int metrics;                      /* file descriptor or -1 */
     int64_t metrics_bytes; /* of the file when the checkpoint was made that the run was resumed from; -1: none was */
-    double started;        /* clock, and tokens then: for throughput */
+    lti_events events;
+    lti_op_times times; /* since the last report */
+    double started;     /* clock, and tokens then: for throughput */
     int64_t tokens_at_start;
     char skipped[1024], note[256];
     char *resumed_from;
+    char compute_note[64]; /* how "auto" was decided; "" when it was not */
 } lti_loop;
+
+/* loop_open.c */
+lt_status lti_loop_open(lti_loop *loop);           /* all that needs no decision yet, in memory */
+lt_status lti_loop_choose_compute(lti_loop *loop); /* what "auto" is, unless a checkpoint has said so */
+lt_status lti_loop_open_files(lti_loop *loop);
+lt_status lti_loop_tell_start(lti_loop *loop, const lt_forecast *forecast);
+lt_status lti_loop_report(lti_loop *loop);
+void lti_loop_close(lti_loop *loop);
+
+/* loop.c: one optimizer step of an open loop; *finite: it was made, and not stopped or left out. */
+lt_status lti_loop_step(lti_loop *loop, lt_train_progress *progress, bool *finite);
 
 /* config.c: LT_EINVAL names the option. */
 lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *config);
 lt_status lti_config_optimizer(lt_ctx *ctx, const lt_train_config *config, lt_optimizer_config *optimizer);
+bool lti_config_type(const char *name, lt_dtype *type); /* "f32" or "bf16" */
 lt_status lti_config_schedule(lt_ctx *ctx, const lt_train_config *config, lt_schedule *schedule);
 
 /* forecast.c */
@@ -52,6 +71,8 @@ lt_status lti_forecast_check(lt_ctx *ctx, const lt_train_config *config, const l
 
 /* resume.c: the state as JSON and back; what must be equal for a bitwise resume is compared, and named when not. */
 lt_status lti_loop_save(lti_loop *loop);
+/* Which checkpoint to go on from, if any: resumed_from. With compute "auto" its type of products is taken. */
+lt_status lti_loop_find(lti_loop *loop);
 lt_status lti_loop_resume(lti_loop *loop);
 /* Goes back to the newest checkpoint of this run; LT_EINVAL when there is none. */
 lt_status lti_loop_rollback(lti_loop *loop);

@@ -70,17 +70,29 @@ static void add_number(lti_text *text, const char *key, double value)
     if (isfinite(value)) lti_text_format(text, ",\"%s\":%.9g", key, value);
 }
 
+/* "times":{"matmul":0.81,...}: shares from one per mille on. */
+static void add_times(lti_text *text, const lt_train_progress *p)
+{
+    int shown = 0;
+    while (shown < p->n_times && p->times[shown].share >= 0.001) shown++;
+    for (int i = 0; i < shown; i++)
+        lti_text_format(text, "%s\"%s\":%.4g", i ? "," : ",\"times\":{", p->times[i].op, p->times[i].share);
+    if (shown) lti_text_format(text, "}");
+}
+
 lt_status lti_metrics_add(lt_ctx *ctx, int fd, const char *path, const lt_train_progress *p)
 {
     lti_text text = {.ctx = ctx};
     lti_text_format(&text, "{\"step\":%lld,\"tokens\":%lld", (long long)p->step, (long long)p->tokens);
     add_number(&text, "loss", p->loss);
     add_number(&text, "valid_loss", p->valid_loss);
+    add_number(&text, "accuracy", p->accuracy);
     add_number(&text, "lr", p->lr);
     add_number(&text, "grad_norm", p->grad_norm);
     add_number(&text, "tokens_per_second", p->tokens_per_second);
     add_number(&text, "seconds", p->seconds);
     lti_text_format(&text, ",\"rss_bytes\":%llu", (unsigned long long)p->rss_bytes);
+    add_times(&text, p);
     if (p->skipped) lti_text_format(&text, ",\"skipped\":true");
     if (p->note) {
         lti_text_format(&text, ",\"note\":");
@@ -145,8 +157,46 @@ lt_status lti_metrics_curve(lt_ctx *ctx, const char *path, const char *key, lti_
     if (ok) read_points(text, size, key, curve);
     lti_free(ctx, text);
     if (ok) return LT_OK;
+    lti_curve_free(ctx, curve);
+    return LT_ENOMEM;
+}
+
+void lti_curve_free(lt_ctx *ctx, lti_curve *curve)
+{
     lti_free(ctx, curve->step);
     lti_free(ctx, curve->value);
     *curve = (lti_curve){0};
-    return LT_ENOMEM;
+}
+
+static void take_shares(json_t *times, lti_shares *shares)
+{
+    const char *op;
+    json_t *share;
+    shares->count = 0;
+    json_object_foreach(times, op, share)
+    {
+        if (shares->count == LTI_COUNT(shares->list)) return;
+        lti_print(shares->list[shares->count].op, sizeof shares->list[0].op, "%s", op);
+        shares->list[shares->count++].share = json_number_value(share);
+    }
+}
+
+lt_status lti_metrics_shares(lt_ctx *ctx, const char *path, lti_shares *shares)
+{
+    char *text;
+    uint64_t size;
+    struct stat s;
+    shares->count = 0;
+    if (stat(path, &s) == 0 && s.st_size == 0) return LT_OK;
+    LTI_TRY(lti_file_read(ctx, path, METRICS_LIMIT, &text, &size));
+    for (size_t end = size; end > 0 && shares->count == 0;) { /* lines from the last one back */
+        size_t begin = end - 1;
+        while (begin > 0 && text[begin - 1] != '\n') begin--;
+        json_t *json = parse_line(text + begin, end - begin);
+        take_shares(json_object_get(json, "times"), shares);
+        json_decref(json);
+        end = begin;
+    }
+    lti_free(ctx, text);
+    return LT_OK;
 }

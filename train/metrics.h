@@ -19,5 +19,16 @@ typedef struct lti_curve {
     int count;
 } lti_curve;
 lt_status lti_metrics_curve(lt_ctx *ctx, const char *path, const char *key, lti_curve *curve);
+void lti_curve_free(lt_ctx *ctx, lti_curve *curve);
+
+/* Shares of the time by operator in the last line that has them, largest first. */
+typedef struct lti_shares {
+    struct {
+        char op[40];
+        double share;
+    } list[12];
+    int count;
+} lti_shares;
+lt_status lti_metrics_shares(lt_ctx *ctx, const char *path, lti_shares *shares);
 
 #endif

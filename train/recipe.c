@@ -1,54 +1,64 @@
 /* recipe.c - one recording function a phase, plans cached by (phase, batch, length).
  *
- * Lengths are padded to buckets, so a run compiles at most 16 plans a phase; all of them share one arena. */
+ * Lengths are padded to buckets, so a run compiles at most 16 plans a phase; all of them share one arena. Evaluation
+ * always computes in f32 and keeps nothing for a backward: its numbers mean the same whatever training does. */
 #include "train/recipe.h"
 
+#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define PLANS 48
 
-lt_status lti_check_model(lt_ctx *ctx, const lt_model *model, bool to_train)
+lt_status lti_check_model(lt_ctx *ctx, const lt_model *model, const lt_dataset *data, bool to_train)
 {
-    if (lt_transformer_is_encoder(lt_model_config(model)))
-        return lti_fail(ctx, LT_EINVAL, "%s is an encoder: it predicts no next token; this is for decoders",
-                        lt_model_family(model));
+    LTI_TRY(lt_model_check_data(model, data));
     if (to_train && lt_model_frozen(model))
         return lti_fail(ctx, LT_EINVAL,
                         "a model opened frozen cannot be trained: its tensors stay in their file; open it with "
                         "lt_model_open");
+    if (lt_dataset_packed(data) && !lt_model_is_transformer(model))
+        return lti_fail(ctx, LT_EINVAL, "a %s reads a row from its first position to its last: rows cannot be packed",
+                        lt_model_family(model));
     return LT_OK;
 }
 
 /* ---- Recording ---- */
 
-static lt_t record_loss(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t norm)
+static int record_evaluation(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t results[2])
 {
-    const int64_t B = key.batch, T = key.length;
-    const lt_transformer_config *c = lt_model_config(r->model);
-    bool quantized = r->quant && key.phase != LTI_TRAIN_FLOAT;
-    if (quantized) lt_qat_attach(g, r->quant);
-    lt_model_input in = {.tokens = lt_index_input(g, "tokens", 2, (int64_t[]){B, T}, 0, (int32_t)c->vocab)};
-    lt_t targets = lt_index_input(g, "targets", 2, (int64_t[]){B, T}, -1, (int32_t)c->vocab);
-    if (r->spans) in.spans = lt_index_input(g, "spans", 3, (int64_t[]){B, T, 2}, 0, INT32_MAX);
-    if (r->spans && lt_transformer_learns_positions(c))
-        in.positions = lt_index_input(g, "positions", 2, (int64_t[]){B, T}, 0, (int32_t)c->context);
-    return lt_model_loss(r->model, g, &in, targets, norm);
+    lt_t targets;
+    lt_training(g, false);
+    if (r->quant) lt_qat_attach(g, r->quant);
+    lt_model_input in = lti_feed_record(&r->layout, g, key.batch, key.length, &targets);
+    if (r->layout.kind == LT_DATA_TOKENS) {
+        results[0] = lt_model_loss(r->model, g, &in, targets, lt_constant(g, 1));
+        return 1;
+    }
+    results[1] = lt_model_logits(r->model, g, &in); /* [B, classes] */
+    results[0] = lt_cross_entropy(results[1], targets, lt_constant(g, 1));
+    return 2;
+}
+
+static lt_t record_loss(const lti_recipe *r, lt_graph *g, lt_plan_key key)
+{
+    lt_t targets;
+    if (r->quant && key.phase != LTI_TRAIN_FLOAT) lt_qat_attach(g, r->quant);
+    if (r->compute == LT_BF16) lt_compute(g, LT_BF16);
+    if (r->store == LT_BF16) lt_store_activations(g, LT_BF16);
+    lt_model_input in = lti_feed_record(&r->layout, g, key.batch, key.length, &targets);
+    return lt_model_loss_smooth(r->model, g, &in, targets, lt_scalar(g, "norm", 1), r->smoothing);
 }
 
 static int record(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t results[2])
 {
+    if (key.phase == LTI_EVALUATE) return record_evaluation(r, g, key, results);
     if (key.phase == LTI_UPDATE) {
         lt_optimizer_apply(r->optimizer, g);
         results[0] = lt_tapped(g, "grad_norm");
         results[1] = lt_tapped(g, "update_ok");
         return 2;
     }
-    if (key.phase == LTI_EVALUATE) {
-        results[0] = record_loss(r, g, key, lt_constant(g, 1));
-        return 1;
-    }
-    results[0] = record_loss(r, g, key, lt_scalar(g, "norm", 1));
+    results[0] = record_loss(r, g, key);
     if (r->fused)
         lt_optimizer_fused(r->optimizer, g, results[0]);
     else
@@ -80,52 +90,15 @@ static lt_status build(void *user, lt_plan_key key, lt_arena *arena, lt_plan **p
 
 lt_status lti_recipe_open(lti_recipe *r)
 {
+    r->feed = (lti_feed){.ctx = r->ctx, .layout = r->layout};
     return lt_plan_cache_create(r->ctx, PLANS, build, r, &r->plans);
-}
-
-static void free_batch(lti_recipe *r)
-{
-    int32_t **parts[] = {&r->tokens, &r->targets, &r->bounds, &r->positions};
-    for (int i = 0; i < LTI_COUNT(parts); i++) {
-        lti_free(r->ctx, *parts[i]);
-        *parts[i] = NULL;
-    }
-    r->capacity = 0;
 }
 
 void lti_recipe_close(lti_recipe *r)
 {
     lt_plan_cache_free(r->plans);
     r->plans = NULL;
-    free_batch(r);
-}
-
-lt_status lti_recipe_reserve(lti_recipe *r, int64_t count)
-{
-    if (count <= r->capacity) return LT_OK;
-    free_batch(r);
-    size_t n = (size_t)count;
-    r->tokens = lti_alloc_array(r->ctx, n, sizeof *r->tokens);
-    r->targets = lti_alloc_array(r->ctx, n, sizeof *r->targets);
-    if (!r->tokens || !r->targets) return LT_ENOMEM;
-    if (r->spans) {
-        r->bounds = lti_alloc_array(r->ctx, n, 2 * sizeof *r->bounds);
-        r->positions = lti_alloc_array(r->ctx, n, sizeof *r->positions);
-        if (!r->bounds || !r->positions) return LT_ENOMEM;
-    }
-    r->capacity = count;
-    return LT_OK;
-}
-
-lt_status lti_recipe_bind(lti_recipe *r, lt_plan *plan, int64_t B, int64_t T)
-{
-    LTI_TRY(lt_bind(plan, "tokens", r->tokens));
-    LTI_TRY(lt_bind(plan, "targets", r->targets));
-    if (!r->spans) return LT_OK;
-    LTI_TRY(lt_bind(plan, "spans", r->bounds));
-    if (!lt_plan_has(plan, "positions")) return LT_OK;
-    for (int64_t i = 0; i < B * T; i++) r->positions[i] = (int32_t)(i % T) - r->bounds[2 * i];
-    return lt_bind(plan, "positions", r->positions);
+    lti_feed_free(&r->feed);
 }
 
 lt_status lti_recipe_plan(lti_recipe *r, lti_phase phase, int64_t batch, int64_t length, lt_plan **plan)
@@ -150,9 +123,9 @@ lt_status lti_recipe_measure(lti_recipe *r, lti_phase phase, int64_t batch, int6
 
 int64_t lti_eval_batch(const lt_dataset *data)
 {
-    int64_t longest = lt_dataset_longest(data);
-    int64_t rows = 4096 / (longest > 0 ? longest : 1);
-    return rows < 1 ? 1 : rows > 64 ? 64 : rows;
+    const int64_t most = lt_dataset_kind_of(data) == LT_DATA_NUMBERS ? 256 : 64;
+    int64_t longest = lt_dataset_longest(data), rows = 4096 / (longest > 0 ? longest : 1);
+    return rows < 1 ? 1 : rows > most ? most : rows;
 }
 
 typedef struct row_length {
@@ -166,69 +139,70 @@ static int longer_first(const void *a, const void *b)
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-/* Target of position t: the next id, when it is scored and of the same document. */
-static int32_t target_at(const int32_t *ids, const uint8_t *scored, const int32_t *starts, int64_t t)
+/* The rows by falling length. */
+static lt_status sort_rows(lt_ctx *ctx, const lt_dataset *data, int64_t **order)
 {
-    if ((scored && !scored[t + 1]) || (starts && starts[t + 1] != starts[t])) return -1;
-    return ids[t + 1];
-}
-
-/* Rows rows[0 .. n) as tokens and targets [n, T]; returns the scored positions. */
-static int64_t fill_rows(lti_recipe *r, const lt_dataset *data, const row_length *rows, int64_t n, int64_t T)
-{
-    int64_t count = 0;
-    memset(r->tokens, 0, (size_t)(n * T) * sizeof *r->tokens);
-    for (int64_t i = 0; i < n * T; i++) r->targets[i] = -1;
-    for (int64_t i = 0; r->spans && i < n * T; i++) {
-        r->bounds[2 * i] = (int32_t)(i % T);
-        r->bounds[2 * i + 1] = (int32_t)T;
-    }
-    for (int64_t b = 0; b < n; b++) {
-        int64_t length;
-        const int32_t *ids = lt_dataset_row(data, rows[b].row, &length);
-        const uint8_t *scored = lt_dataset_row_scored(data, rows[b].row);
-        const int32_t *starts = lt_dataset_row_starts(data, rows[b].row);
-        memcpy(r->tokens + b * T, ids, (size_t)length * sizeof *ids);
-        for (int64_t t = 0; t + 1 < length; t++) {
-            int32_t target = target_at(ids, scored, starts, t);
-            r->targets[b * T + t] = target;
-            count += target >= 0;
+    int64_t n = lt_dataset_rows(data);
+    row_length *rows = lti_alloc_array(ctx, (size_t)n + 1, sizeof *rows);
+    *order = rows ? lti_alloc_array(ctx, (size_t)n + 1, sizeof **order) : NULL;
+    if (*order) {
+        for (int64_t i = 0; i < n; i++) {
+            rows[i].row = i;
+            lt_dataset_row(data, i, &rows[i].length);
         }
-        for (int64_t t = 0; r->spans && t < length; t++) r->bounds[2 * (b * T + t)] = starts ? starts[t] : 0;
+        qsort(rows, (size_t)n, sizeof *rows, longer_first);
+        for (int64_t i = 0; i < n; i++) (*order)[i] = rows[i].row;
     }
-    return count;
+    lti_free(ctx, rows);
+    return *order ? LT_OK : LT_ENOMEM;
 }
 
-static lt_status evaluate_sorted(lti_recipe *r, const lt_dataset *data, int64_t batch, const row_length *rows,
-                                 double *nll_sum, int64_t *scored)
+static int64_t count_right(const lti_feed *feed, int64_t B, const lt_real *logits)
+{
+    int64_t right = 0, classes = feed->layout.classes;
+    for (int64_t b = 0; b < B; b++) {
+        const lt_real *z = logits + b * classes;
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (z[c] > z[best]) best = c;
+        right += best == feed->targets[b];
+    }
+    return right;
+}
+
+static lt_status evaluate_sorted(lti_recipe *r, const lt_dataset *data, int64_t batch, const int64_t *order,
+                                 lti_scores *scores)
 {
     int64_t n = lt_dataset_rows(data), longest = lt_dataset_longest(data);
     for (int64_t i = 0; i < n; i += batch) {
-        int64_t B = n - i < batch ? n - i : batch, T = lt_bucket(rows[i].length, longest);
+        int64_t B = n - i < batch ? n - i : batch, length;
         lt_plan *plan;
+        lt_dataset_row(data, order[i], &length);
+        int64_t T = lt_bucket(length, longest);
         LTI_TRY(lti_recipe_plan(r, LTI_EVALUATE, B, T, &plan));
-        *scored += fill_rows(r, data, rows + i, B, T);
-        LTI_TRY(lti_recipe_bind(r, plan, B, T));
+        lti_feed_fill(&r->feed, data, B, order + i, B, T);
+        LTI_TRY(lti_feed_bind(&r->feed, plan));
         LTI_TRY(lt_run(plan));
-        *nll_sum += (double)*(const lt_real *)lt_result(plan, 0);
+        scores->nll_sum += (double)*(const lt_real *)lt_result(plan, 0);
+        scores->scored += lti_feed_targets(&r->feed, B, T);
+        if (r->layout.kind != LT_DATA_TOKENS) scores->right += count_right(&r->feed, B, lt_result(plan, 1));
     }
     return LT_OK;
 }
 
-lt_status lti_recipe_evaluate(lti_recipe *r, const lt_dataset *data, int64_t batch, double *nll_sum, int64_t *scored)
+lt_status lti_recipe_evaluate(lti_recipe *r, const lt_dataset *data, int64_t batch, lti_scores *scores)
 {
-    *nll_sum = 0;
-    *scored = 0;
-    int64_t n = lt_dataset_rows(data);
-    LTI_TRY(lti_recipe_reserve(r, batch * lt_dataset_longest(data)));
-    row_length *rows = lti_alloc_array(r->ctx, (size_t)n + 1, sizeof *rows);
-    if (!rows) return LT_ENOMEM;
-    for (int64_t i = 0; i < n; i++) {
-        rows[i].row = i;
-        lt_dataset_row(data, i, &rows[i].length);
-    }
-    qsort(rows, (size_t)n, sizeof *rows, longer_first);
-    lt_status status = evaluate_sorted(r, data, batch, rows, nll_sum, scored);
-    lti_free(r->ctx, rows);
+    *scores = (lti_scores){0};
+    LTI_TRY(lti_feed_reserve(&r->feed, batch, lt_dataset_longest(data)));
+    int64_t *order;
+    LTI_TRY(sort_rows(r->ctx, data, &order));
+    lt_status status = evaluate_sorted(r, data, batch, order, scores);
+    lti_free(r->ctx, order);
     return status;
+}
+
+double lti_accuracy(const lti_recipe *r, const lti_scores *scores)
+{
+    if (r->layout.kind == LT_DATA_TOKENS || scores->scored == 0) return NAN;
+    return (double)scores->right / (double)scores->scored;
 }

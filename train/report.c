@@ -2,69 +2,11 @@
 #include "base/text.h"
 #include "data/files.h"
 #include "train/metrics.h"
+#include "train/plot.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
-
-enum { WIDTH = 640, HEIGHT = 260, LEFT = 64, BOTTOM = 32, TOP = 12, RIGHT = 12 };
-
-static const char *const colours[] = {"#1f6fb4", "#d1495b", "#2e8b57", "#b8860b", "#7b5ea7", "#555555"};
-
-typedef struct frame { /* data ranges of a plot */
-    double x0, x1, y0, y1;
-} frame;
-
-static double at_x(const frame *f, double x)
-{
-    return LEFT + (x - f->x0) / (f->x1 > f->x0 ? f->x1 - f->x0 : 1) * (WIDTH - LEFT - RIGHT);
-}
-
-static double at_y(const frame *f, double y)
-{
-    return HEIGHT - BOTTOM - (y - f->y0) / (f->y1 > f->y0 ? f->y1 - f->y0 : 1) * (HEIGHT - BOTTOM - TOP);
-}
-
-static frame frame_of(const lti_curve *curves, int runs)
-{
-    frame f = {INFINITY, -INFINITY, INFINITY, -INFINITY};
-    for (int r = 0; r < runs; r++)
-        for (int i = 0; i < curves[r].count; i++) {
-            f.x0 = fmin(f.x0, curves[r].step[i]), f.x1 = fmax(f.x1, curves[r].step[i]);
-            f.y0 = fmin(f.y0, curves[r].value[i]), f.y1 = fmax(f.y1, curves[r].value[i]);
-        }
-    return f;
-}
-
-static void draw_axes(lti_text *t, const frame *f)
-{
-    for (int i = 0; i <= 4; i++) {
-        double y = f->y0 + (f->y1 - f->y0) * i / 4, x = f->x0 + (f->x1 - f->x0) * i / 4;
-        lti_text_format(t, "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' stroke='#ddd'/>", LEFT, WIDTH - RIGHT, at_y(f, y),
-                        at_y(f, y));
-        lti_text_format(t, "<text x='%d' y='%.1f' text-anchor='end'>%.4g</text>", LEFT - 6, at_y(f, y) + 4, y);
-        lti_text_format(t, "<text x='%.1f' y='%d' text-anchor='middle'>%.4g</text>", at_x(f, x), HEIGHT - 10, x);
-    }
-}
-
-/* At most about 1,000 points: a curve of more is thinned. */
-static void draw_curve(lti_text *t, const frame *f, const lti_curve *c, const char *colour)
-{
-    int stride = c->count / 1000 + 1;
-    lti_text_format(t, "<polyline fill='none' stroke='%s' stroke-width='1.5' points='", colour);
-    for (int i = 0; i < c->count; i += stride)
-        lti_text_format(t, "%.1f,%.1f ", at_x(f, c->step[i]), at_y(f, c->value[i]));
-    lti_text_format(t, "'/>");
-}
-
-static void draw_plot(lti_text *t, const char *title, const lti_curve *curves, int runs)
-{
-    frame f = frame_of(curves, runs);
-    if (!(f.x1 >= f.x0)) return;
-    lti_text_format(t, "<h2>%s</h2>\n<svg viewBox='0 0 %d %d' width='%d' role='img'>", title, WIDTH, HEIGHT, WIDTH);
-    draw_axes(t, &f);
-    for (int r = 0; r < runs; r++) draw_curve(t, &f, &curves[r], colours[r % LTI_COUNT(colours)]);
-    lti_text_format(t, "</svg>\n");
-}
 
 static lt_status plot_key(lt_ctx *ctx, lti_text *t, const char *key, const char *title, int runs,
                           const char *const *paths)
@@ -72,11 +14,8 @@ static lt_status plot_key(lt_ctx *ctx, lti_text *t, const char *key, const char 
     lti_curve *curves = lti_alloc_array(ctx, (size_t)runs + 1, sizeof *curves);
     lt_status status = curves ? LT_OK : LT_ENOMEM;
     for (int r = 0; r < runs && status == LT_OK; r++) status = lti_metrics_curve(ctx, paths[r], key, &curves[r]);
-    if (status == LT_OK) draw_plot(t, title, curves, runs);
-    for (int r = 0; curves && r < runs; r++) {
-        lti_free(ctx, curves[r].step);
-        lti_free(ctx, curves[r].value);
-    }
+    if (status == LT_OK) lti_plot(t, title, curves, runs, false);
+    for (int r = 0; curves && r < runs; r++) { lti_curve_free(ctx, &curves[r]); }
     lti_free(ctx, curves);
     return status;
 }
@@ -106,6 +45,107 @@ static void add_table(lti_text *t, const char *table)
     lti_text_format(t, "</table>\n");
 }
 
+/* ---- Runs side by side ---- */
+
+typedef struct run_summary {
+    double last_loss, best_valid, accuracy, rate, gigabytes, seconds; /* NaN: not told */
+} run_summary;
+
+static int compare_values(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+typedef enum pick { LAST, LOWEST, HIGHEST, MEDIAN } pick;
+
+/* One number of a curve; NaN of an empty one. */
+static double picked(lti_curve *c, pick how)
+{
+    if (c->count == 0) return NAN;
+    if (how == LAST) return c->value[c->count - 1];
+    qsort(c->value, (size_t)c->count, sizeof *c->value, compare_values);
+    return c->value[how == LOWEST ? 0 : how == HIGHEST ? c->count - 1 : c->count / 2];
+}
+
+static lt_status summarise(lt_ctx *ctx, const char *path, run_summary *s)
+{
+    const struct {
+        const char *key;
+        pick how;
+        double *to;
+    } keys[] = {{"loss", LAST, &s->last_loss},         {"valid_loss", LOWEST, &s->best_valid},
+                {"accuracy", HIGHEST, &s->accuracy},   {"tokens_per_second", MEDIAN, &s->rate},
+                {"rss_bytes", HIGHEST, &s->gigabytes}, {"seconds", LAST, &s->seconds}};
+    for (int i = 0; i < LTI_COUNT(keys); i++) {
+        lti_curve curve;
+        LTI_TRY(lti_metrics_curve(ctx, path, keys[i].key, &curve));
+        *keys[i].to = picked(&curve, keys[i].how);
+        lti_curve_free(ctx, &curve);
+    }
+    s->gigabytes /= 1e9;
+    return LT_OK;
+}
+
+static void add_cell(lti_text *t, double value, const char *format)
+{
+    lti_text_format(t, "<td>");
+    if (isfinite(value)) lti_text_format(t, format, value);
+    lti_text_format(t, "</td>");
+}
+
+static lt_status add_summaries(lt_ctx *ctx, lti_text *t, int runs, const char *const *names, const char *const *paths)
+{
+    lti_text_format(t, "<table>\n<tr><th>run</th><th>last loss</th><th>best validation</th><th>accuracy</th>"
+                       "<th>tokens/s</th><th>memory, GB</th><th>seconds</th></tr>\n");
+    for (int r = 0; r < runs; r++) {
+        run_summary s;
+        LTI_TRY(summarise(ctx, paths[r], &s));
+        lti_text_format(t, "<tr><td>");
+        lti_text_html(t, names[r]);
+        lti_text_format(t, "</td>");
+        add_cell(t, s.last_loss, "%.4f");
+        add_cell(t, s.best_valid, "%.4f");
+        add_cell(t, s.accuracy, "%.4f");
+        add_cell(t, s.rate, "%.0f");
+        add_cell(t, s.gigabytes, "%.2f");
+        add_cell(t, s.seconds, "%.1f");
+        lti_text_format(t, "</tr>\n");
+    }
+    lti_text_format(t, "</table>\n");
+    return LT_OK;
+}
+
+/* Where the time goes: one bar a run, an operator a colour, the small ones together. */
+static lt_status add_bars(lt_ctx *ctx, lti_text *t, int runs, const char *const *names, const char *const *paths)
+{
+    bool any = false;
+    for (int r = 0; r < runs; r++) {
+        lti_shares shares;
+        LTI_TRY(lti_metrics_shares(ctx, paths[r], &shares));
+        if (shares.count == 0) continue;
+        if (!any) lti_text_format(t, "<h2>Time by operator</h2>\n");
+        any = true;
+        lti_text_format(t, "<p>");
+        lti_text_html(t, names[r]);
+        lti_text_format(t, "<br><svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 640 22' width='640' role='img'>");
+        double at = 0;
+        for (int i = 0; i < shares.count; i++) {
+            lti_text_format(t, "<rect x='%.1f' y='2' width='%.1f' height='18' fill='%s'/>", 640 * at,
+                            640 * shares.list[i].share, lti_colour(i));
+            at += shares.list[i].share;
+        }
+        lti_text_format(t, "</svg><br>");
+        for (int i = 0; i < shares.count; i++) {
+            lti_text_format(t, "<span style='color:%s'>&#9632;</span> ", lti_colour(i));
+            lti_text_html(t, shares.list[i].op);
+            lti_text_format(t, " %.1f&nbsp;%% &nbsp; ", 100 * shares.list[i].share);
+        }
+        lti_text_format(t, "</p>\n");
+    }
+    return LT_OK;
+}
+
 static void add_head(lti_text *t, const char *title, int runs, const char *const *names)
 {
     lti_text_format(t, "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>");
@@ -117,7 +157,7 @@ static void add_head(lti_text *t, const char *title, int runs, const char *const
     lti_text_html(t, title);
     lti_text_format(t, "</h1>\n<p>");
     for (int r = 0; r < runs; r++) {
-        lti_text_format(t, "<span style='color:%s'>&#9632;</span> ", colours[r % LTI_COUNT(colours)]);
+        lti_text_format(t, "<span style='color:%s'>&#9632;</span> ", lti_colour(r));
         lti_text_html(t, names[r]);
         lti_text_format(t, " &nbsp; ");
     }
@@ -127,16 +167,19 @@ static void add_head(lti_text *t, const char *title, int runs, const char *const
 lt_status lt_report_write(lt_ctx *ctx, const char *path, const char *title, int runs, const char *const *names,
                           const char *const *metrics_paths, const char *table)
 {
-    static const char *const plots[][2] = {{"loss", "Training loss"},
-                                           {"valid_loss", "Validation loss"},
-                                           {"lr", "Learning rate"},
-                                           {"grad_norm", "Gradient norm"}};
+    static const char *const plots[][2] = {
+        {"loss", "Training loss"},           {"valid_loss", "Validation loss"},
+        {"accuracy", "Validation accuracy"}, {"lr", "Learning rate"},
+        {"grad_norm", "Gradient norm"},      {"tokens_per_second", "Tokens (or rows) a second"},
+        {"rss_bytes", "Resident bytes"}};
     lti_text t = {.ctx = ctx};
     add_head(&t, title, runs, names);
     if (table) add_table(&t, table);
     lt_status status = LT_OK;
+    if (runs > 1) status = add_summaries(ctx, &t, runs, names, metrics_paths);
     for (int i = 0; i < LTI_COUNT(plots) && status == LT_OK; i++)
         status = plot_key(ctx, &t, plots[i][0], plots[i][1], runs, metrics_paths);
+    if (status == LT_OK) status = add_bars(ctx, &t, runs, names, metrics_paths);
     lti_text_format(&t, "</body></html>\n");
     if (status == LT_OK) status = t.failed ? LT_ENOMEM : lti_file_write_atomic(ctx, path, t.data, t.length);
     lti_text_free(&t);

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "data/files.h"
+#include "models/model.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
 
@@ -13,10 +14,37 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A network's sizes by name, as --init has them. */
+static void network_text(const lt_model *model, char *text, size_t size)
+{
+    lti_network_config copy = model->net; /* keys give places to write */
+    lti_network_key keys[LTI_NETWORK_KEYS];
+    int n = model->network->keys(&copy, keys);
+    size_t at = (size_t)lti_print(text, size, "%s", model->network->name);
+    for (int i = 0; i < n && at < size; i++) {
+        const lti_network_key *k = &keys[i];
+        const char *between = i ? "," : ":";
+        int wrote = 0;
+        if (k->count) wrote = lti_print(text + at, size - at, "%s%s=%lld", between, k->name, (long long)*k->count);
+        if (k->number) wrote = lti_print(text + at, size - at, "%s%s=%.17g", between, k->name, *k->number);
+        if (k->flag) wrote = lti_print(text + at, size - at, "%s%s=%d", between, k->name, *k->flag);
+        if (k->depthwise) wrote = lti_print(text + at, size - at, "%s%s=%d", between, k->name, (int)*k->depthwise);
+        for (int h = 0; k->widths && h < k->widths->n_hidden; h++)
+            if (at + (size_t)wrote < size)
+                wrote += lti_print(text + at + wrote, size - at - (size_t)wrote, "%s%lld",
+                                   h ? "/" : ",hidden=", (long long)k->widths->hidden[h]);
+        at += (size_t)wrote;
+    }
+}
+
 /* The function the weights are of: what the shapes of tensors alone do not tell. */
 static void model_text(const lt_model *model, char *text, size_t size)
 {
     const lt_transformer_config *m = lt_model_config(model);
+    if (!m) {
+        network_text(model, text, size);
+        return;
+    }
     lti_print(text, size,
               "%s:vocab=%lld,dim=%lld,hidden=%lld,layers=%lld,heads=%lld,kv_heads=%lld,head_dim=%lld,"
               "rope_theta=%.17g,norm_eps=%.17g,tied=%d,interleaved=%d",
@@ -30,6 +58,8 @@ static void model_text(const lt_model *model, char *text, size_t size)
 static void positions_text(const lt_model *model, char *text, size_t size)
 {
     const lt_transformer_config *m = lt_model_config(model);
+    *text = 0;
+    if (!m) return;
     const lt_rope_scaling *s = &m->rope_scaling;
     lti_print(text, size,
               "scaling=%d:%.9g/%lld/%.9g/%.9g/%.9g/%.9g/%.9g,local=%.9g,window=%lld:%lld/%lld,scale=%.9g,"
@@ -49,7 +79,7 @@ static json_t *identity(const lti_loop *l)
     const lt_train_config *c = l->config;
     const lt_quant_policy *q = &c->quant;
     lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
-    return json_pack(
+    json_t *same = json_pack(
         "{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:s,s:s,s:s,s:f,s:s,"
         "s:s,s:b,s:b}",
         "kernels", lt_kernels_in_use(), "version", lt_version(), "data", lt_dataset_hash(l->train), "model", model,
@@ -62,6 +92,15 @@ static json_t *identity(const lti_loop *l)
         q->targets ? q->targets : "", "qat_start", c->qat_start, "freeze", c->freeze ? c->freeze : "", "train_only",
         c->train_only ? c->train_only : "", "checkpoint_activations", (int)c->checkpoint_activations, "double",
         (int)(sizeof(lt_real) == 8));
+    json_t *more =
+        json_pack("{s:s,s:s,s:s,s:f,s:f,s:f,s:i}", "compute", lt_dtype_name(l->recipe.compute), "store_activations",
+                  c->store_activations, "frozen_type", c->frozen_type, "layer_decay", c->layer_decay, "ema_decay",
+                  c->ema_decay, "label_smoothing", c->label_smoothing, "classes", (int)lt_model_classes(l->model));
+    bool whole = same && more && json_object_update(same, more) == 0;
+    json_decref(more);
+    if (whole) return same;
+    json_decref(same);
+    return NULL;
 }
 
 /* JSON has no NaN: a loss that is not finite is left out, and NaN again when read. */
@@ -90,6 +129,7 @@ static json_t *state_of(const lti_loop *l)
     set_loss(state, "first_loss", p->first_loss);
     set_loss(state, "last_loss", p->last_loss);
     set_loss(state, "valid_loss", p->valid_loss);
+    set_loss(state, "accuracy", p->accuracy);
     return state;
 }
 
@@ -161,6 +201,7 @@ static lt_status restore(lti_loop *l, const char *path, const json_t *state)
     p->first_loss = loss_of(state, "first_loss");
     p->last_loss = loss_of(state, "last_loss");
     p->valid_loss = loss_of(state, "valid_loss");
+    p->accuracy = loss_of(state, "accuracy");
     l->metrics_bytes = whole(state, "metrics_bytes");
     return lt_batches_seek(l->batches, (lt_cursor){whole(state, "epoch"), whole(state, "index")});
 }
@@ -174,16 +215,39 @@ static lt_status resume_from(lti_loop *l, const char *path)
     return status;
 }
 
-lt_status lti_loop_resume(lti_loop *l)
+/* The type that products were computed in, where this run leaves it to be chosen. */
+static lt_status adopt_compute(lti_loop *l)
+{
+    json_t *state;
+    if (strcmp(l->config->compute, "auto")) return LT_OK;
+    LTI_TRY(lti_checkpoint_read(l->ctx, l->resumed_from, &state));
+    const json_t *run = json_object_get(state, "run");
+    lt_dtype type;
+    if (lti_config_type(json_string_value(json_object_get(run, "compute")), &type)) {
+        l->recipe.compute = type;
+        snprintf(l->compute_note, sizeof l->compute_note, "auto: as the checkpoint has it");
+    }
+    json_decref(state);
+    return LT_OK;
+}
+
+lt_status lti_loop_find(lti_loop *l)
 {
     const char *resume = l->config->resume ? l->config->resume : "never";
-    if (strcmp(resume, "never") == 0) return l->checkpoints ? lti_remove_tree(l->ctx, l->checkpoints) : LT_OK;
+    if (strcmp(resume, "never") == 0) return LT_OK;
     if (strcmp(resume, "auto")) {
         l->resumed_from = lti_strdup(l->ctx, resume);
         if (!l->resumed_from) return LT_ENOMEM;
     } else if (l->checkpoints) {
         LTI_TRY(lti_checkpoint_find(l->ctx, l->checkpoints, 1, &l->resumed_from, l->skipped, sizeof l->skipped));
     }
+    return l->resumed_from ? adopt_compute(l) : LT_OK;
+}
+
+lt_status lti_loop_resume(lti_loop *l)
+{
+    const char *resume = l->config->resume ? l->config->resume : "never";
+    if (strcmp(resume, "never") == 0) return l->checkpoints ? lti_remove_tree(l->ctx, l->checkpoints) : LT_OK;
     if (l->resumed_from) LTI_TRY(resume_from(l, l->resumed_from));
     return l->checkpoints ? lti_checkpoint_drop_after(l->ctx, l->checkpoints, l->at.step) : LT_OK;
 }

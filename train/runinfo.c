@@ -47,6 +47,12 @@ static json_t *run_info(const lti_loop *l, const lt_train_result *r)
     json_object_set_new(info, "first_loss", number(r->first_loss));
     json_object_set_new(info, "last_loss", number(r->last_loss));
     json_object_set_new(info, "valid_loss", number(r->valid_loss));
+    json_object_set_new(info, "accuracy", number(r->accuracy));
+    json_object_set_new(info, "compute", json_string(lt_dtype_name(l->recipe.compute)));
+    json_object_set_new(info, "compute_note", json_string(l->compute_note));
+    json_object_set_new(info, "store_activations", json_string(c->store_activations));
+    json_object_set_new(info, "frozen_type", json_string(c->frozen_type));
+    json_object_set_new(info, "optimizer", json_string(c->optimizer));
     json_object_set_new(info, "seconds", number(r->seconds));
     json_object_set_new(info, "tokens_per_second", number(r->tokens_per_second));
     json_object_set_new(info, "forecast_bytes", json_integer((json_int_t)r->forecast.total));

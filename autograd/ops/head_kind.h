@@ -12,7 +12,7 @@ typedef struct lti_head_row {
     const lt_real *z;     /* [V] logits */
     const lti_arg *input; /* the term's input, whole */
     int64_t row;          /* this row of it */
-    double temperature;
+    double temperature, smoothing;
     lt_real scale; /* of dz */
     lt_real *dz;   /* [V], to write scale * d loss / dz; may be z itself; NULL: not wanted */
     void *scratch; /* kind->scratch(V) bytes, 64-byte aligned */
@@ -26,6 +26,9 @@ typedef struct lti_head_kind {
     size_t (*scratch)(int64_t V); /* NULL: none */
     double (*row)(const lti_head_row *r);
 } lti_head_kind;
+
+/* Most bytes of dz and of logits that a head loss holds (head_loss.c). Tests lower them before they compile. */
+extern int64_t lti_head_chunk_bytes, lti_head_part_bytes;
 
 /* Rows with a target >= 0; LT_EINVAL, naming the row, for one that is not below V. */
 lt_status lti_live_targets(const lti_step *step, const lti_arg *target, int64_t V, int64_t *live);

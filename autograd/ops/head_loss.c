@@ -4,15 +4,20 @@
  *     dz_r = 1/N sum_k weight_k dl_k/dz,  dX_r = W^T dz_r,  dW = sum_r dz_r x_r^T
  *
  * [R, V] logits of a large vocabulary are the largest thing in a step (1024 rows of 49152: 200 MB, twice with dz). Here
- * rows are taken in chunks of at most 64 MB of logits; each chunk is multiplied once, every term reads it, dz takes
- * the logits' place, and dX and dW are made on the spot: in the forward, as outputs 1 and 2, when somebody reads them.
- * The backward multiplies them by the loss's cotangent, which is nothing at all when that is 1 (scale_by.c). This is
- * the scheme of Liger Kernel's fused linear cross entropy (Hsu et al., 2024), without its copy of dW per chunk.
+ * rows are taken in chunks of at most 96 MB of dz, for dW is read and written once a chunk, and within them in parts of
+ * at most 64 MB of logits, which are still near when the terms read them. Logits are made once; dz takes their place,
+ * and dX and dW are made on the spot: in the forward, as outputs 1 and 2, when somebody reads them. The backward multiplies
+ * them by the loss's cotangent, which is nothing at all when that is 1 (scale_by.c). This is the scheme of Liger
+ * Kernel's fused linear cross entropy (Hsu et al., 2024), without its copy of dW per chunk.
+ *
+ * In a graph that computes in bf16 the constructor rounds x and W; then dz is rounded too, row by row, while logits, the
+ * loss, dX and dW stay f32.
  *
  * Rows whose target is negative are left out before anything is multiplied: live rows are gathered, so that a masked
  * prompt costs nothing. Products are made for fixed sizes; a chunk that is not full is padded with zero rows, which add
  * nothing, and the rest is taken in quarter chunks so that padding stays small. The loss is summed in double in row
  * order, dW chunk after chunk: the same bits for any number of threads. */
+#include "autograd/ops/factors.h"
 #include "autograd/ops/head_kind.h"
 #include "autograd/ops/rows.h"
 #include "kernels/gemm.h"
@@ -20,14 +25,15 @@
 
 #include <string.h>
 
-#define CHUNK_BYTES ((int64_t)64 << 20)
 enum { MAX_TERMS = 4, LEAST_ROWS = 64, SIZES = 2 };
+
+int64_t lti_head_chunk_bytes = (int64_t)96 << 20, lti_head_part_bytes = (int64_t)64 << 20;
 
 extern const lti_op lti_op_head_loss;
 
 typedef struct head_term {
     const lti_head_kind *kind;
-    double weight, temperature;
+    double weight, temperature, smoothing;
 } head_term;
 
 typedef struct head_attr {
@@ -35,15 +41,15 @@ typedef struct head_attr {
     int64_t n, has_norm;
 } head_attr;
 
-/* The products of a chunk of `rows` rows. */
+/* The products of a chunk of `rows` rows, whose logits are made `part` rows at a time. */
 typedef struct head_size {
-    int64_t rows;
+    int64_t rows, part;
     lti_gemm *logits, *dx, *dw_first, *dw_more; /* z = x W^T; dX = dz W; dW = dz^T x; dW += dz^T x */
 } head_size;
 
 typedef struct head_state {
     head_size size[SIZES]; /* size[0] the whole chunk, size[1] a quarter; rows 0: not made */
-    size_t at_z, at_x, at_dx, at_live, at_loss, at_slots, at_gemm, slot_bytes;
+    size_t at_z, at_dz, at_x, at_dx, at_live, at_loss, at_slots, at_gemm, slot_bytes;
     int64_t slots;
 } head_state;
 
@@ -51,12 +57,15 @@ typedef struct head_run {
     lti_step *step;
     const head_state *state;
     double norm;
-    bool want_dz;
-    lt_real *z, *x, *dx; /* [chunk, V], [chunk, C], [chunk, C] */
-    int64_t *live;       /* [R]: rows that count */
-    double *loss;        /* [R], by place in `live` */
+    bool want_dz, bf16;
+    lt_real *z, *dx; /* [chunk, V], or [part, V] when dz is not to take its place; [chunk, C] */
+    uint16_t *dz;    /* [chunk, V], when bf16 */
+    char *x;         /* [chunk, C], of x's type */
+    int64_t *live;   /* [R]: rows that count */
+    double *loss;    /* [R], by place in `live` */
     void *gemm;
-    int64_t V, C, n_live, begin; /* begin: first place in `live` of the chunk at hand */
+    int64_t V, C, n_live;
+    int64_t begin, part; /* first place in `live` of the chunk at hand; first row in it of the part at hand */
 } head_run;
 
 /* ---- Recording ---- */
@@ -66,7 +75,8 @@ static bool head_shape(lti_shaper *s)
     char a[LTI_DIMS_TEXT], b[LTI_DIMS_TEXT];
     const head_attr *attr = s->attr;
     const lti_value *x = s->in[0], *w = s->in[1];
-    if (!lti_f32_inputs(s, 0, 1)) return false;
+    bool both = x->type == LT_BF16 && w->type == LT_BF16;
+    if (!both && !lti_f32_inputs(s, 0, 1)) return false;
     if (!lti_can_dequantize(w->type))
         return lti_shape_fail(s, "the head's weight is %s; f32, bf16, f16 or a block lattice is possible",
                               lt_dtype_name(w->type));
@@ -91,14 +101,32 @@ static void head_vjp(lti_vjp *v)
 
 /* ---- Preparing ---- */
 
-/* Rows of a chunk: as even as the limit allows, so that the last one is nearly full. */
-static int64_t chunk_rows(int64_t rows, int64_t V)
+/* Rows taken at a time, as even as the limit allows, so that the last are nearly full. */
+static int64_t some_rows(int64_t rows, int64_t row_bytes, int64_t limit)
 {
-    int64_t most = CHUNK_BYTES / (V * (int64_t)sizeof(lt_real));
+    int64_t most = limit / row_bytes;
     if (most < LEAST_ROWS) most = LEAST_ROWS;
     if (rows <= most) return rows;
     int64_t chunks = (rows + most - 1) / most;
     return (rows + chunks - 1) / chunks;
+}
+
+static bool want_dz(const lti_step *step)
+{
+    return step->out[1].data || step->out[2].data;
+}
+
+static bool in_bf16(const lti_step *step)
+{
+    return step->in[0].type == LT_BF16;
+}
+
+/* Rows of a chunk; without dz there are only parts. */
+static int64_t chunk_rows(const lti_step *step, int64_t rows)
+{
+    int64_t V = step->in[1].dim[0], element = in_bf16(step) ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(lt_real);
+    if (want_dz(step)) return some_rows(rows, V * element, lti_head_chunk_bytes);
+    return some_rows(rows, V * (int64_t)sizeof(lt_real), lti_head_part_bytes);
 }
 
 static void free_size(lt_ctx *ctx, head_size *size)
@@ -119,14 +147,15 @@ static void head_release(lti_step *step)
 static lt_status make_size(lti_step *step, int64_t rows, head_size *size)
 {
     int64_t V = step->in[1].dim[0], C = step->in[1].dim[1];
-    lt_dtype type = step->in[1].type;
-    size->rows = rows;
-    LTI_TRY(lti_gemm_create(step->ctx, &(lti_gemm_shape){.m = rows, .n = V, .k = C, .tb = true, .b_type = type},
-                            &size->logits));
-    if (step->out[1].data)
-        LTI_TRY(lti_gemm_create(step->ctx, &(lti_gemm_shape){.m = rows, .n = C, .k = V, .b_type = type}, &size->dx));
+    lt_dtype x = step->in[0].type, w = step->in[1].type;
+    size->part = some_rows(rows, V * (int64_t)sizeof(lt_real), lti_head_part_bytes);
+    size->rows = rows = (rows + size->part - 1) / size->part * size->part;
+    lti_gemm_shape logits = {.m = size->part, .n = V, .k = C, .tb = true, .a_type = x, .b_type = w};
+    LTI_TRY(lti_gemm_create(step->ctx, &logits, &size->logits));
+    lti_gemm_shape dx = {.m = rows, .n = C, .k = V, .a_type = x, .b_type = w};
+    if (step->out[1].data) LTI_TRY(lti_gemm_create(step->ctx, &dx, &size->dx));
     if (!step->out[2].data) return LT_OK;
-    lti_gemm_shape dw = {.m = V, .n = C, .k = rows, .ta = true};
+    lti_gemm_shape dw = {.m = V, .n = C, .k = rows, .ta = true, .a_type = x, .b_type = x};
     LTI_TRY(lti_gemm_create(step->ctx, &dw, &size->dw_first));
     dw.accumulate = true;
     return lti_gemm_create(step->ctx, &dw, &size->dw_more);
@@ -152,33 +181,37 @@ static size_t gemm_bytes(const head_state *state)
 }
 
 /* Scratch of a row: what the kinds want and, where several terms are added, the sum and one term's dz. */
-static size_t row_bytes(const head_attr *attr, int64_t V, bool want_dz)
+static size_t row_bytes(const lti_step *step, int64_t V)
 {
+    const head_attr *attr = step->attr;
     size_t most = 0, row = lti_round64((size_t)V * sizeof(lt_real));
     for (int i = 0; i < attr->n; i++) {
         const lti_head_kind *kind = attr->term[i].kind;
         size_t bytes = kind->scratch ? lti_round64(kind->scratch(V)) : 0;
         if (bytes > most) most = bytes;
     }
-    return most + (want_dz && attr->n > 1 ? 2 * row : 0);
+    return most + (want_dz(step) && attr->n > 1 ? 2 * row : 0);
 }
 
 static lt_status head_prepare(lti_step *step)
 {
     int64_t all = lti_rows(&step->in[0]), V = step->in[1].dim[0], C = step->in[1].dim[1];
-    bool want_dz = step->out[1].data || step->out[2].data;
     if (all == 0) return LT_OK;
     head_state *state = lti_alloc(step->ctx, sizeof *state);
     if (!state) return LT_ENOMEM;
     step->state = state;
-    int64_t rows = chunk_rows(all, V), quarter = (rows + 3) / 4;
+    int64_t rows = chunk_rows(step, all), quarter = (rows + 3) / 4;
     LTI_TRY(make_size(step, rows, &state->size[0]));
     if (rows >= LEAST_ROWS) LTI_TRY(make_size(step, quarter, &state->size[1]));
-    state->slots = lti_slots_count(rows);
-    state->slot_bytes = row_bytes(step->attr, V, want_dz);
+    rows = state->size[0].rows;
+    int64_t part = state->size[0].part > state->size[1].part ? state->size[0].part : state->size[1].part;
+    bool own_dz = want_dz(step) && in_bf16(step);
+    state->slots = lti_slots_count(part);
+    state->slot_bytes = row_bytes(step, V);
     size_t total = 0, real = sizeof(lt_real);
-    state->at_z = take(&total, (size_t)(rows * V) * real);
-    state->at_x = take(&total, (size_t)(rows * C) * real);
+    state->at_z = take(&total, (size_t)((own_dz || !want_dz(step) ? part : rows) * V) * real);
+    state->at_dz = take(&total, own_dz ? (size_t)(rows * V) * sizeof(uint16_t) : 0);
+    state->at_x = take(&total, (size_t)(rows * C) * lt_dtype_bytes(step->in[0].type));
     state->at_dx = take(&total, step->out[1].data ? (size_t)(rows * C) * real : 0);
     state->at_live = take(&total, (size_t)all * sizeof(int64_t));
     state->at_loss = take(&total, (size_t)all * sizeof(double));
@@ -207,16 +240,22 @@ static lt_status find_live(head_run *run)
     return LT_OK;
 }
 
-/* One row of the chunk: all terms read z; then dz takes its place. */
-static void head_row(void *arg, int64_t i, void *scratch)
+/* Logits of row i of the chunk at hand. Without dz, and when that lies elsewhere, only a part is there at a time. */
+static lt_real *logits_of(const head_run *run, int64_t i)
+{
+    return run->z + (run->want_dz && !run->bf16 ? i : i - run->part) * run->V;
+}
+
+/* One row of the part: all terms read z; then dz takes its place, or is rounded to where it belongs. */
+static void head_row(void *arg, int64_t in_part, void *scratch)
 {
     const head_run *run = arg;
     const lti_step *step = run->step;
     const head_attr *attr = step->attr;
-    int64_t V = run->V;
+    int64_t V = run->V, i = run->part + in_part;
     bool several = run->want_dz && attr->n > 1;
     size_t stride = lti_round64((size_t)V * sizeof(lt_real));
-    lt_real *z = run->z + i * V, *sum = scratch, *part = (lt_real *)((char *)scratch + stride);
+    lt_real *z = logits_of(run, i), *sum = scratch, *part = (lt_real *)((char *)scratch + stride);
     lti_head_row row = {.V = V, .z = z, .row = run->live[run->begin + i]};
     row.scratch = several ? (char *)scratch + 2 * stride : scratch;
     double loss = 0;
@@ -224,37 +263,61 @@ static void head_row(void *arg, int64_t i, void *scratch)
         const head_term *term = &attr->term[k];
         row.input = &step->in[2 + k];
         row.temperature = term->temperature;
+        row.smoothing = term->smoothing;
         row.scale = (lt_real)(term->weight / run->norm);
         row.dz = !run->want_dz ? NULL : !several ? z : k == 0 ? sum : part;
         loss += term->weight * term->kind->row(&row);
         if (several && k > 0) lti_k()->add(V, sum, 1, part, 1, sum);
     }
-    if (several) memcpy(z, sum, (size_t)V * sizeof *z);
+    if (run->want_dz && run->bf16)
+        lti_k()->to_bf16(V, several ? sum : z, run->dz + i * V);
+    else if (several)
+        memcpy(z, sum, (size_t)V * sizeof *z);
     run->loss[run->begin + i] = loss;
+}
+
+static size_t x_bytes(const head_run *run)
+{
+    return (size_t)run->C * lt_dtype_bytes(run->step->in[0].type);
 }
 
 static void gather_rows(const head_run *run, int64_t n, int64_t padded)
 {
-    const lt_real *x = run->step->in[0].data;
-    size_t bytes = (size_t)run->C * sizeof *x;
-    for (int64_t i = 0; i < n; i++) memcpy(run->x + i * run->C, x + run->live[run->begin + i] * run->C, bytes);
-    memset(run->x + n * run->C, 0, (size_t)(padded - n) * bytes);
+    const char *x = run->step->in[0].data;
+    size_t bytes = x_bytes(run);
+    for (int64_t i = 0; i < n; i++)
+        memcpy(run->x + (size_t)i * bytes, x + (size_t)run->live[run->begin + i] * bytes, bytes);
+    memset(run->x + (size_t)n * bytes, 0, (size_t)(padded - n) * bytes);
+}
+
+/* Logits and terms of the chunk's `n` live rows, part by part. */
+static lt_status head_parts(head_run *run, const head_size *size, int64_t n)
+{
+    const lti_step *step = run->step;
+    const head_state *state = run->state;
+    for (run->part = 0; run->part < n; run->part += size->part) {
+        int64_t rows = n - run->part < size->part ? n - run->part : size->part;
+        const char *x = run->x + (size_t)run->part * x_bytes(run);
+        LTI_TRY(lti_gemm_run(size->logits, x, step->in[1].data, logits_of(run, run->part), run->gemm)); /* [part, V] */
+        lti_slots_run(rows, state->slots, state->slot_bytes, (char *)step->scratch + state->at_slots, head_row, run);
+    }
+    return LT_OK;
 }
 
 /* `n` live rows from run->begin on, by the products of `size`. */
 static lt_status head_chunk(head_run *run, const head_size *size, int64_t n)
 {
     const lti_step *step = run->step;
-    const head_state *state = run->state;
-    const void *w = step->in[1].data;
     lt_real *dx = step->out[1].data, *dw = step->out[2].data;
     gather_rows(run, n, size->rows);
-    LTI_TRY(lti_gemm_run(size->logits, run->x, w, run->z, run->gemm)); /* [rows, V] */
-    lti_slots_run(n, state->slots, state->slot_bytes, (char *)step->scratch + state->at_slots, head_row, run);
-    memset(run->z + n * run->V, 0, (size_t)((size->rows - n) * run->V) * sizeof *run->z);
-    if (dw) LTI_TRY(lti_gemm_run(run->begin ? size->dw_more : size->dw_first, run->z, run->x, dw, run->gemm));
+    LTI_TRY(head_parts(run, size, n));
+    if (!run->want_dz) return LT_OK;
+    char *dz = run->bf16 ? (char *)run->dz : (char *)run->z;
+    size_t row = (size_t)run->V * (run->bf16 ? sizeof *run->dz : sizeof *run->z);
+    memset(dz + (size_t)n * row, 0, (size_t)(size->rows - n) * row);
+    if (dw) LTI_TRY(lti_gemm_run(run->begin ? size->dw_more : size->dw_first, dz, run->x, dw, run->gemm));
     if (!dx) return LT_OK;
-    LTI_TRY(lti_gemm_run(size->dx, run->z, w, run->dx, run->gemm)); /* [rows, C] */
+    LTI_TRY(lti_gemm_run(size->dx, dz, step->in[1].data, run->dx, run->gemm)); /* [rows, C] */
     for (int64_t i = 0; i < n; i++)
         memcpy(dx + run->live[run->begin + i] * run->C, run->dx + i * run->C, (size_t)run->C * sizeof *dx);
     return LT_OK;
@@ -292,9 +355,11 @@ static lt_status head_run_step(lti_step *step)
     char *scratch = step->scratch;
     head_run run = {.step = step,
                     .state = state,
-                    .want_dz = step->out[1].data || step->out[2].data,
+                    .want_dz = want_dz(step),
+                    .bf16 = in_bf16(step),
                     .z = (lt_real *)(scratch + state->at_z),
-                    .x = (lt_real *)(scratch + state->at_x),
+                    .dz = (uint16_t *)(scratch + state->at_dz),
+                    .x = scratch + state->at_x,
                     .dx = (lt_real *)(scratch + state->at_dx),
                     .live = (int64_t *)(scratch + state->at_live),
                     .loss = (double *)(scratch + state->at_loss),
@@ -321,7 +386,7 @@ const lti_op lti_op_head_loss = {
     .min_in = 3,
     .max_in = 3 + MAX_TERMS,
     .n_out = 3,
-    .flags = LTI_KEEP,
+    .flags = LTI_KEEP | LTI_AHEAD,
     .shape = head_shape,
     .vjp = head_vjp,
     .prepare = head_prepare,
@@ -329,22 +394,44 @@ const lti_op lti_op_head_loss = {
     .release = head_release,
 };
 
+/* What is wrong with a term, or NULL. */
+static const char *wrong_term(const lt_head_term *t)
+{
+    if (!t->kind) return "no kind";
+    if (t->kind == lt_head_kl() && !(t->temperature > 0)) return "a temperature that is not above 0";
+    if (!(t->smoothing >= 0 && t->smoothing < 1)) return "a smoothing that is not in [0, 1)";
+    if (t->smoothing > 0 && !t->kind->targets) return "a smoothing, but no targets to smooth";
+    return NULL;
+}
+
+/* In a graph that computes in bf16, x and w are rounded; a lattice weight is multiplied as it is. */
+static void round_factors(lt_t *x, lt_t *w)
+{
+    bool stored = lt_type(*w) != LT_F32 && lt_type(*w) != LT_BF16;
+    if (stored || lt_type(*x) != LT_F32 || lt_rank(*x) < 1 || lt_rank(*w) != 2 || lt_dim(*x, -1) < 1) return;
+    int64_t C = lt_dim(*x, -1);
+    if (!lti_worth_bf16(x->graph, 1, lt_count(*x) / C, lt_dim(*w, 0), C)) return;
+    *x = lt_cast(*x, LT_BF16);
+    *w = lt_cast(*w, LT_BF16);
+}
+
 lt_t lt_head_loss(lt_t x, lt_t w, int n, const lt_head_term *terms, lt_t norm)
 {
     if (lt_is_nil(x)) return x;
     if (n < 1 || n > MAX_TERMS)
         return lti_graph_fail(x.graph, LT_EINVAL, "head_loss: %d terms; 1 to %d are possible", n, MAX_TERMS);
+    if (!lt_is_nil(w) && w.graph == x.graph) round_factors(&x, &w);
     head_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.n = n;
     attr.has_norm = !lt_is_nil(norm);
     lt_t in[3 + MAX_TERMS] = {x, w};
     for (int i = 0; i < n; i++) {
-        if (!terms[i].kind || (terms[i].kind == lt_head_kl() && !(terms[i].temperature > 0)))
-            return lti_graph_fail(x.graph, LT_EINVAL, "head_loss: term %d has %s", i,
-                                  terms[i].kind ? "a temperature that is not above 0" : "no kind");
-        attr.term[i] = (head_term){terms[i].kind, terms[i].weight, terms[i].temperature};
-        in[2 + i] = terms[i].input;
+        const lt_head_term *t = &terms[i];
+        const char *wrong = wrong_term(t);
+        if (wrong) return lti_graph_fail(x.graph, LT_EINVAL, "head_loss: term %d has %s", i, wrong);
+        attr.term[i] = (head_term){t->kind, t->weight, t->temperature, t->smoothing};
+        in[2 + i] = t->input;
     }
     in[2 + n] = norm;
     return lti_emit(&lti_op_head_loss, 2 + n + (int)attr.has_norm, in, &attr, sizeof attr);

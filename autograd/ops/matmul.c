@@ -3,12 +3,16 @@
  * With a' = op(a), b' = op(b): da' = dy b'^T and db' = a'^T dy; each is a product again, with the flags chosen so that
  * it comes out the way a or b is stored. When b has no batch axes, a's are rows and db sums over all of them, by being
  * one product. A b of another type than f32 (a lattice, bf16, f16) has two axes and is multiplied as it is stored; its
- * gradient is that of its decoded value, f32.
+ * gradient is that of its decoded value, f32. Both may be bf16, with any axes; y and gradients are f32 all the same.
+ *
+ * In a graph that computes in bf16 (lt_compute) the constructor rounds f32 factors of products that are worth it. The
+ * rounding is a node: that of an x which q, k and v read is one node, and what the backward reads of x is that node.
  *
  * Where a's batch can be read as rows there is one product; otherwise one a batch element: large ones one after the
  * other, each shared out by the provider's tiles, small ones as tasks with a single-threaded product in each. The
  * `accumulate` form starts from an addend (a residual, a gradient that is already there) and saves the sum's pass. */
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/factors.h"
 #include "kernels/gemm.h"
 #include "kernels/lattice/lattice.h"
 
@@ -45,7 +49,9 @@ static bool matmul_shape(lti_shaper *s) /* in: a, b, and in the `add` form the a
     bool stored = b->type != LT_F32 && lti_can_dequantize(b->type);
     char x[LTI_DIMS_TEXT], y[LTI_DIMS_TEXT];
     const char *ta = flags & LT_TRANSPOSE_A ? " transposed" : "", *tb = flags & LT_TRANSPOSE_B ? " transposed" : "";
-    if (!lti_f32_inputs(s, 0, 1) || (!stored && !lti_f32_inputs(s, 1, 2))) return false;
+    bool both = a->type == LT_BF16 && b->type == LT_BF16;
+    if (!both && (!lti_f32_inputs(s, 0, 1) || (!stored && !lti_f32_inputs(s, 1, 2)))) return false;
+    stored &= !both;
     if (flags & ~(unsigned)(LT_TRANSPOSE_A | LT_TRANSPOSE_B)) return lti_shape_fail(s, "unknown flags 0x%x", flags);
     if (a->rank < 2 || b->rank < 2)
         return lti_shape_fail(s, "%s with %s: both need two axes", lti_dims(a, x), lti_dims(b, y));
@@ -80,7 +86,8 @@ static lt_t grad_a(const lti_vjp *v, bool ta, bool tb)
 {
     lt_t b = v->in[1], dy = v->dy[0];
     if (!ta) return lt_matmul(dy, b, tb ? 0 : LT_TRANSPOSE_B);
-    if (lt_type(b) != LT_F32 || lt_rank(b) != lt_rank(dy)) /* b cannot come first */
+    bool first = lt_rank(b) == lt_rank(dy) && (lt_type(b) == LT_F32 || lt_type(b) == LT_BF16);
+    if (!first) /* b cannot come first */
         return transposed(lt_matmul(dy, b, tb ? 0 : LT_TRANSPOSE_B));
     return lt_matmul(b, dy, LT_TRANSPOSE_B | (tb ? LT_TRANSPOSE_A : 0u));
 }
@@ -109,9 +116,11 @@ static void matmul_vjp(lti_vjp *v)
 
 typedef struct matmul_state {
     lti_gemm *gemm;
-    int64_t batch, step_a, step_b, step_c; /* elements from one batch element to the next; step_b 0: shared */
-    int64_t tasks;                         /* 0: the product is shared out, not the batch */
-    size_t scratch;                        /* bytes of one product, a multiple of 64 */
+    int64_t batch;
+    size_t step_a, step_b; /* bytes from one batch element to the next; step_b 0: shared */
+    int64_t step_c;        /* elements */
+    int64_t tasks;         /* 0: the product is shared out, not the batch */
+    size_t scratch;        /* bytes of one product, a multiple of 64 */
 } matmul_state;
 
 /* A product of so many multiplications is worth sharing out by itself; a task has at least TASK_WORK of them. */
@@ -129,6 +138,7 @@ static lti_gemm_shape product(const lti_step *step, matmul_state *m)
                         .ta = flags & LT_TRANSPOSE_A,
                         .tb = flags & LT_TRANSPOSE_B,
                         .accumulate = step->n_in > 2,
+                        .a_type = a->type,
                         .b_type = b->type};
     m->batch = 1;
     for (int i = 0; i < a->rank - 2; i++) m->batch *= a->dim[i];
@@ -136,8 +146,8 @@ static lti_gemm_shape product(const lti_step *step, matmul_state *m)
         g.m *= m->batch;
         m->batch = 1;
     }
-    m->step_a = g.m * g.k;
-    m->step_b = b->rank == 2 ? 0 : g.k * g.n;
+    m->step_a = (size_t)(g.m * g.k) * lt_dtype_bytes(a->type);
+    m->step_b = b->rank == 2 ? 0 : (size_t)(g.k * g.n) * lt_dtype_bytes(b->type);
     m->step_c = g.m * g.n;
     double work = (double)g.m * (double)g.n * (double)g.k;
     if (m->batch > 1 && work < SHARED_WORK) {
@@ -176,8 +186,7 @@ static lt_status matmul_prepare(lti_step *step)
 
 typedef struct matmul_call {
     const matmul_state *m;
-    const lt_real *a;
-    const void *b;
+    const char *a, *b;
     lt_real *c;
     char *scratch;
     atomic_int status; /* of the last product that failed */
@@ -186,8 +195,8 @@ typedef struct matmul_call {
 static lt_status one_product(const matmul_call *c, int64_t i, char *scratch)
 {
     const matmul_state *m = c->m;
-    const void *b = m->step_b ? (const lt_real *)c->b + i * m->step_b : c->b;
-    return lti_gemm_run(m->gemm, c->a + i * m->step_a, b, c->c + i * m->step_c, scratch);
+    const char *a = c->a + (size_t)i * m->step_a, *b = c->b + (size_t)i * m->step_b;
+    return lti_gemm_run(m->gemm, a, b, c->c + i * m->step_c, scratch);
 }
 
 static void matmul_task(void *arg, int64_t task, int thread)
@@ -246,7 +255,33 @@ const lti_op lti_op_matmul_add = {
     .release = matmul_release,
 };
 
+static bool worth_bf16(lt_t a, lt_t b, unsigned flags)
+{
+    if (lt_rank(a) < 2 || lt_rank(b) < 2) return false;
+    extents e = extents_of(flags, lt_rank(a), lt_shape(a), lt_rank(b), lt_shape(b));
+    int64_t batch = 1;
+    for (int i = 0; i < lt_rank(a) - 2; i++) batch *= lt_dim(a, i);
+    bool rows = lt_rank(b) == 2;
+    return lti_worth_bf16(a.graph, rows ? 1 : batch, rows ? e.m * batch : e.m, e.n, e.k);
+}
+
+/* Brings factors to types that can be multiplied: both f32, both bf16, or a stored matrix as it is after an f32 a. */
+static void match_types(lt_t *a, lt_t *b, unsigned flags)
+{
+    lt_dtype x = lt_type(*a), y = lt_type(*b);
+    if ((x != LT_F32 && x != LT_BF16) || (y != LT_F32 && y != LT_BF16) || (x == LT_BF16 && y == LT_BF16)) return;
+    if (worth_bf16(*a, *b, flags)) {
+        *a = lt_cast(*a, LT_BF16);
+        *b = lt_cast(*b, LT_BF16);
+    } else if (x == LT_BF16) {
+        *a = lt_cast(*a, LT_F32);
+    } else if (y == LT_BF16 && lt_rank(*b) > 2) {
+        *b = lt_cast(*b, LT_F32);
+    }
+}
+
 lt_t lt_matmul(lt_t a, lt_t b, unsigned flags)
 {
+    if (!lt_is_nil(a) && !lt_is_nil(b) && a.graph == b.graph) match_types(&a, &b, flags);
     return lti_emit(&lti_op_matmul, 2, (lt_t[]){a, b}, &(matmul_attr){flags}, sizeof(matmul_attr));
 }

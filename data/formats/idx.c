@@ -44,7 +44,7 @@ static void read_element(unsigned type, const unsigned char *p, int64_t i, lt_ar
     }
 }
 
-static lt_status read_header(lt_ctx *ctx, const char *path, const unsigned char *bytes, uint64_t size, lt_array *array)
+lt_status lti_idx_header(lt_ctx *ctx, const char *path, const unsigned char *bytes, uint64_t size, lt_array *array)
 {
     if (size < 4 || bytes[0] || bytes[1])
         return lti_fail(ctx, LT_EFORMAT, "%s: byte 0: an IDX file begins with two zero bytes", path);
@@ -75,7 +75,7 @@ static lt_status read_header(lt_ctx *ctx, const char *path, const unsigned char 
 lt_status lti_idx_parse(lt_ctx *ctx, const char *path, const unsigned char *bytes, uint64_t size, lt_array *array)
 {
     *array = (lt_array){0};
-    lt_status status = read_header(ctx, path, bytes, size, array);
+    lt_status status = lti_idx_header(ctx, path, bytes, size, array);
     if (status != LT_OK) {
         *array = (lt_array){0};
         return status;

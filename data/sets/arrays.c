@@ -2,7 +2,7 @@
 #include "base/rng.h"
 #include "data/files.h"
 #include "data/formats/arrays_file.h"
-#include "lathe/data.h"
+#include "data/sets/arrays_set.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -41,7 +41,7 @@ static lt_real *take_real(lt_ctx *ctx, lt_array *array)
     return x;
 }
 
-static lt_status check_pair(lt_ctx *ctx, const char *path, const lt_array *x, const lt_array *y)
+lt_status lti_arrays_check(lt_ctx *ctx, const char *path, const lt_array *x, const lt_array *y)
 {
     if (x->rank < 1 || x->count == 0) return lti_fail(ctx, LT_EFORMAT, "%s: the numbers have no rows", path);
     if (y->rank != 1 || !y->ints)
@@ -64,7 +64,7 @@ static lt_status check_pair(lt_ctx *ctx, const char *path, const lt_array *x, co
 /* Makes the data set of two arrays, which are emptied. */
 static lt_status combine(lt_ctx *ctx, const char *path, lt_array *x, lt_array *y, lt_arrays **arrays)
 {
-    LTI_TRY(check_pair(ctx, path, x, y));
+    LTI_TRY(lti_arrays_check(ctx, path, x, y));
     lt_arrays *a = lti_alloc(ctx, sizeof *a);
     if (!a) return LT_ENOMEM;
     a->n = x->shape[0];
@@ -84,8 +84,7 @@ static lt_status combine(lt_ctx *ctx, const char *path, lt_array *x, lt_array *y
     return LT_OK;
 }
 
-/* The labels of an images file: the same name with labels-idx1 for images-idx3. */
-static lt_status read_labels(lt_ctx *ctx, const char *path, lt_array *y)
+lt_status lti_idx_labels(lt_ctx *ctx, const char *path, lt_array *y)
 {
     static const char images[] = "images-idx3", labels[] = "labels-idx1";
     const char *slash = strrchr(path, '/'), *hit = strstr(slash ? slash : path, images);
@@ -128,7 +127,7 @@ static lt_status read_pair(lt_ctx *ctx, const char *path, lt_array *x, lt_array 
     else
         status = lti_csv_parse(ctx, path, bytes, size, x, y);
     lti_free(ctx, bytes);
-    return status == LT_OK && idx ? read_labels(ctx, path, y) : status;
+    return status == LT_OK && idx ? lti_idx_labels(ctx, path, y) : status;
 }
 
 lt_status lt_arrays_open(lt_ctx *ctx, const char *path, lt_arrays **arrays)

@@ -5,14 +5,14 @@
  * other; nothing is dropped and nothing comes twice.
  *
  * Shuffled text is grouped: rows are permuted, sorted by length within chunks, and the batches permuted again. A batch
- * then pads little, and still no epoch repeats another's batches. */
-#include "base/ctx.h"
+ * then pads little, and still no epoch repeats another's batches. Rows of numbers are as long as each other and stay as
+ * they were permuted. */
 #include "base/rng.h"
-#include "lathe/data.h"
+#include "data/sets/fill_rows.h"
+#include "data/sets/set_rows.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     UNIT = 16,       /* rows that stay together; four units are sorted at a time */
@@ -25,8 +25,8 @@ typedef struct row_length {
 
 struct lt_batches {
     lt_ctx *ctx;
-    const lt_dataset *text;
-    const lt_arrays *arrays;
+    const lt_dataset *text;  /* NULL for numbers */
+    const lt_arrays *arrays; /* NULL for text */
     int64_t rows, batch_size;
     uint64_t seed;
     bool shuffle;
@@ -43,6 +43,10 @@ lt_status lt_batches_create(lt_ctx *ctx, const lt_dataset *dataset, const lt_arr
 {
     *batches = NULL;
     if (!dataset == !arrays) return lti_fail(ctx, LT_EINVAL, "batches: give either a text data set or arrays");
+    if (dataset && dataset->numbers) {
+        arrays = dataset->numbers;
+        dataset = NULL;
+    }
     int64_t rows = dataset ? lt_dataset_rows(dataset) : arrays->n;
     if (batch_size < 1 || batch_size > 1 << 24)
         return lti_fail(ctx, LT_EINVAL, "batches: batch size %" PRId64 " must lie in 1 .. %d", batch_size, 1 << 24);
@@ -124,6 +128,7 @@ static int64_t predictions(const lt_dataset *set, int64_t row, int64_t length)
 {
     const uint8_t *scored = lt_dataset_row_scored(set, row);
     int64_t count = 0;
+    if (lt_dataset_kind_of(set) == LT_DATA_LABELLED) return 1;
     if (!scored) return length - 1;
     for (int64_t t = 1; t < length; t++) count += scored[t];
     return count;
@@ -135,7 +140,8 @@ lt_status lt_batches_next(lt_batches *b, lt_batch *batch)
     make_order(b);
     int64_t left = b->rows - b->next.index;
     b->chosen_count = left < b->batch_size ? left : b->batch_size;
-    *batch = (lt_batch){.rows = b->chosen_count, .epoch = b->next.epoch, .indices = b->chosen};
+    *batch =
+        (lt_batch){.rows = b->chosen_count, .longest = b->text ? 0 : 1, .epoch = b->next.epoch, .indices = b->chosen};
     for (int64_t i = 0; i < b->chosen_count; i++) {
         b->chosen[i] = b->order[b->next.index + i];
         int64_t length = 0;
@@ -148,13 +154,17 @@ lt_status lt_batches_next(lt_batches *b, lt_batch *batch)
     return LT_OK;
 }
 
-/* Whether the chosen rows fit into [B, T]. */
-static lt_status check_room(const lt_batches *b, int64_t B, int64_t T)
+/* Whether the chosen rows, of that kind, fit into [B, T]. */
+static lt_status check_room(const lt_batches *b, lt_dataset_kind kind, int64_t B, int64_t T)
 {
-    if (!b->text) return lti_fail(b->ctx, LT_EINVAL, "batches: arrays are filled by lt_batches_fill_arrays");
+    static const char *const fillers[] = {"lt_batches_fill", "lt_batches_fill_labelled",
+                                          "lt_batches_fill_arrays or lt_batches_fill_numbers"};
+    static const char *const names[] = {"text", "labelled texts", "arrays"};
+    lt_dataset_kind own = b->text ? lt_dataset_kind_of(b->text) : LT_DATA_NUMBERS;
+    if (own != kind) return lti_fail(b->ctx, LT_EINVAL, "batches: %s are filled by %s", names[own], fillers[own]);
     if (B < b->chosen_count)
         return lti_fail(b->ctx, LT_EINVAL, "batches: %" PRId64 " rows do not fit B = %" PRId64, b->chosen_count, B);
-    for (int64_t row = 0; row < b->chosen_count; row++) {
+    for (int64_t row = 0; b->text && row < b->chosen_count; row++) {
         int64_t length;
         lt_dataset_row(b->text, b->chosen[row], &length);
         if (length > T)
@@ -166,51 +176,36 @@ static lt_status check_room(const lt_batches *b, int64_t B, int64_t T)
 
 lt_status lt_batches_fill(const lt_batches *b, int64_t B, int64_t T, int32_t *tokens, int32_t *targets)
 {
-    LTI_TRY(check_room(b, B, T));
-    for (int64_t row = 0; row < B; row++, tokens += T, targets += T) {
-        bool used = row < b->chosen_count;
-        int64_t length = 0;
-        const int32_t *ids = used ? lt_dataset_row(b->text, b->chosen[row], &length) : NULL;
-        const uint8_t *scored = used ? lt_dataset_row_scored(b->text, b->chosen[row]) : NULL;
-        for (int64_t t = 0; t < T; t++) {
-            tokens[t] = t < length ? ids[t] : 0;
-            targets[t] = t + 1 < length && (!scored || scored[t + 1]) ? ids[t + 1] : -1;
-        }
-    }
+    LTI_TRY(check_room(b, LT_DATA_TOKENS, B, T));
+    lti_fill_tokens(b->text, b->chosen_count, b->chosen, B, T, tokens, targets);
     return LT_OK;
 }
 
 lt_status lt_batches_fill_spans(const lt_batches *b, int64_t B, int64_t T, int32_t *spans)
 {
-    LTI_TRY(check_room(b, B, T));
-    for (int64_t row = 0; row < B; row++) {
-        bool used = row < b->chosen_count;
-        int64_t length = 0;
-        if (used) lt_dataset_row(b->text, b->chosen[row], &length);
-        const int32_t *starts = used ? lt_dataset_row_starts(b->text, b->chosen[row]) : NULL;
-        for (int64_t t = 0; t < T; t++, spans += 2) {
-            spans[0] = t >= length ? (int32_t)t : starts ? starts[t] : 0;
-            spans[1] = t >= length ? (int32_t)t + 1 : (int32_t)T;
-        }
-    }
+    LTI_TRY(check_room(b, b->text ? lt_dataset_kind_of(b->text) : LT_DATA_TOKENS, B, T));
+    lti_fill_spans(b->text, b->chosen_count, b->chosen, B, T, spans);
+    return LT_OK;
+}
+
+lt_status lt_batches_fill_labelled(const lt_batches *b, int64_t B, int64_t T, int32_t *tokens, int32_t *classes,
+                                   int32_t *last)
+{
+    LTI_TRY(check_room(b, LT_DATA_LABELLED, B, T));
+    lti_fill_labelled(b->text, b->chosen_count, b->chosen, B, T, tokens, classes, last);
     return LT_OK;
 }
 
 lt_status lt_batches_fill_arrays(const lt_batches *b, int64_t B, lt_real *x, int32_t *y)
 {
-    if (!b->arrays) return lti_fail(b->ctx, LT_EINVAL, "batches: text is filled by lt_batches_fill");
-    if (B < b->chosen_count)
-        return lti_fail(b->ctx, LT_EINVAL, "batches: %" PRId64 " rows do not fit B = %" PRId64, b->chosen_count, B);
-    int64_t d = b->arrays->d;
-    for (int64_t row = 0; row < B; row++, x += d) {
-        bool used = row < b->chosen_count;
-        y[row] = used ? b->arrays->y[b->chosen[row]] : -1;
-        if (used)
-            memcpy(x, b->arrays->x + b->chosen[row] * d, (size_t)d * sizeof *x);
-        else
-            memset(x, 0, (size_t)d * sizeof *x);
-    }
+    LTI_TRY(check_room(b, LT_DATA_NUMBERS, B, 0));
+    lti_fill_arrays(b->arrays, b->chosen_count, b->chosen, B, x, y);
     return LT_OK;
+}
+
+lt_status lt_batches_fill_numbers(const lt_batches *b, int64_t B, lt_real *x, int32_t *classes)
+{
+    return lt_batches_fill_arrays(b, B, x, classes);
 }
 
 lt_cursor lt_batches_cursor(const lt_batches *b)

@@ -15,6 +15,23 @@ lt_status lti_set_failed(lt_dataset *set, const lt_ctx *where, lt_status status)
     return status;
 }
 
+lt_status lti_set_new(lt_ctx *ctx, lt_dataset_kind kind, const char *form, lt_dataset **set)
+{
+    *set = lti_alloc(ctx, sizeof **set);
+    if (!*set) return LT_ENOMEM;
+    **set = (lt_dataset){.ctx = ctx, .kind = kind, .form = form, .slices = {.ctx = ctx}, .labels = {.ctx = ctx}};
+    return LT_OK;
+}
+
+lt_status lti_set_done(lt_dataset *set, lt_status status, lt_dataset **dataset)
+{
+    if (status == LT_OK)
+        *dataset = set;
+    else
+        lt_dataset_free(set);
+    return status;
+}
+
 static lt_status add_row(lt_dataset *set, int64_t begin, int64_t document)
 {
     if (set->row_count == set->row_room) {
@@ -51,6 +68,22 @@ lt_status lti_set_add_text(lt_dataset *set, const char *text, int64_t bytes, int
     if (status == LT_OK && o->append_eos) status = lti_ids_append(tok->ctx, work, &eos, 1);
     if (status != LT_OK) return lti_set_failed(set, tok->ctx, status);
     return add_windows(set, work, bos, o->max_seq_length, document);
+}
+
+lt_status lti_set_add_whole(lt_dataset *set, const char *text, int64_t bytes, int64_t document, lt_tokenizer *tok,
+                            int64_t most, lt_ids *work)
+{
+    work->count = 0;
+    lt_status status = lt_tokenizer_encode(tok, text, bytes, LT_ENCODE_SPECIAL_TOKENS, work);
+    if (status != LT_OK) return lti_set_failed(set, tok->ctx, status);
+    if (work->count == 0) return lti_fail(set->ctx, LT_EFORMAT, "the text has no ids");
+    if (work->count > most) { /* the last id ends the text ("[SEP]") */
+        work->ids[most - 1] = work->ids[work->count - 1];
+        work->count = most;
+    }
+    int64_t begin = set->ids.count;
+    LTI_TRY(lti_ids_append(set->ctx, &set->ids, work->ids, work->count));
+    return add_row(set, begin, document);
 }
 
 lt_status lti_set_add_example(lt_dataset *set, const lti_example *example, bool masked, int64_t document)
@@ -101,10 +134,23 @@ static lt_status hash_rows(lt_dataset *set)
     XXH3_128bits_update(state, set->ids.ids, n * sizeof *set->ids.ids);
     if (set->scored) XXH3_128bits_update(state, set->scored, n);
     if (set->starts) XXH3_128bits_update(state, set->starts, n * sizeof *set->starts);
+    if (set->row_class) {
+        XXH3_128bits_update(state, set->row_class, (size_t)set->row_count * sizeof *set->row_class);
+        XXH3_128bits_update(state, set->labels.data, set->labels.length);
+    }
     XXH128_hash_t hash = XXH3_128bits_digest(state);
     XXH3_freeState(state);
     lti_hash_bytes(&hash, sizeof hash, set->hash);
     return LT_OK;
+}
+
+lt_status lti_set_finish_labelled(lt_dataset *set, const char *name)
+{
+    if (set->row_count == 0) return lti_fail(set->ctx, LT_EINVAL, "%s: no row is of this split", name);
+    for (int64_t i = 0; i < set->row_count; i++)
+        if (set->rows[i].length > set->longest) set->longest = set->rows[i].length;
+    set->predictions = set->row_count;
+    return hash_rows(set);
 }
 
 lt_status lti_set_finish(lt_dataset *set, const char *name, const lt_dataset_options *o)
@@ -130,7 +176,11 @@ void lt_dataset_free(lt_dataset *set)
     lti_free(set->ctx, set->starts);
     lti_free(set->ctx, set->rows);
     lti_free(set->ctx, set->slice_at);
+    lti_free(set->ctx, set->row_class);
+    lti_free(set->ctx, set->label_at);
+    lt_arrays_free(set->ctx, set->numbers);
     lti_text_free(&set->slices);
+    lti_text_free(&set->labels);
     lti_free(set->ctx, set);
 }
 
@@ -153,7 +203,7 @@ const uint8_t *lt_dataset_row_scored(const lt_dataset *set, int64_t row)
 
 const int32_t *lt_dataset_row_starts(const lt_dataset *set, int64_t row)
 {
-    return set->rows[row].several ? set->starts + set->rows[row].begin : NULL;
+    return set->starts && set->rows[row].several ? set->starts + set->rows[row].begin : NULL;
 }
 
 bool lt_dataset_packed(const lt_dataset *set)
@@ -173,13 +223,14 @@ int64_t lt_dataset_rows(const lt_dataset *set)
 
 const int32_t *lt_dataset_row(const lt_dataset *set, int64_t row, int64_t *length)
 {
-    *length = set->rows[row].length;
+    *length = set->rows ? set->rows[row].length : 1;
+    if (!set->rows) return NULL;
     return set->ids.ids + set->rows[row].begin;
 }
 
 int64_t lt_dataset_row_document(const lt_dataset *set, int64_t row)
 {
-    return set->rows[row].document;
+    return set->rows ? set->rows[row].document : row;
 }
 
 int64_t lt_dataset_documents(const lt_dataset *set)
@@ -189,7 +240,7 @@ int64_t lt_dataset_documents(const lt_dataset *set)
 
 int64_t lt_dataset_tokens(const lt_dataset *set)
 {
-    return set->ids.count;
+    return set->numbers ? set->row_count : set->ids.count;
 }
 
 int64_t lt_dataset_scored(const lt_dataset *set)

@@ -7,6 +7,7 @@
 
 #include "data/sets/documents.h"
 #include "data/tokenizer/tokenizer.h"
+#include "lathe/classes.h"
 
 typedef struct lti_set_row {
     int64_t begin, length; /* in ids */
@@ -16,6 +17,7 @@ typedef struct lti_set_row {
 
 struct lt_dataset {
     lt_ctx *ctx;
+    lt_dataset_kind kind;
     lt_ids ids;
     uint8_t *scored; /* beside ids, [scored_room]; NULL: all but the first of each row */
     int32_t *starts; /* beside ids: where in its row the position's document begins; NULL: nothing is packed */
@@ -25,6 +27,11 @@ struct lt_dataset {
     const char *form;
     lti_text slices;   /* values of slice_key, each with its NUL; begins with an empty one */
     int64_t *slice_at; /* [documents], or NULL */
+    int64_t classes;
+    int32_t *row_class; /* [row_count] of labelled texts, else NULL */
+    lti_text labels;    /* names of the classes, each with its NUL */
+    int64_t *label_at;  /* [classes], or NULL: they have no names */
+    lt_arrays *numbers; /* the rows of numbers and their classes, else NULL */
     char hash[33];
 };
 
@@ -32,6 +39,12 @@ struct lt_dataset {
 typedef struct lti_example {
     lt_ids ids, scored;
 } lti_example;
+
+/* Checks the options (tok may be NULL). */
+lt_status lti_set_options(lt_ctx *ctx, const lt_tokenizer *tok, const lt_dataset_options *options);
+lt_status lti_set_new(lt_ctx *ctx, lt_dataset_kind kind, const char *form, lt_dataset **set);
+/* Hands the set out, or frees it where making it failed; returns the status. */
+lt_status lti_set_done(lt_dataset *set, lt_status status, lt_dataset **dataset);
 
 /* Appends the windows of a document: its text, encoded. */
 lt_status lti_set_add_text(lt_dataset *set, const char *text, int64_t bytes, int64_t document, lt_tokenizer *tok,
@@ -50,6 +63,23 @@ lt_status lti_set_finish(lt_dataset *set, const char *name, const lt_dataset_opt
 /* Fills a set from a .jsonl, or with `array` from a .json. `text` is the file's. */
 lt_status lti_set_fill_json(lt_dataset *set, const char *path, const char *text, int64_t bytes, bool array,
                             lt_split split, lt_tokenizer *tok, const lt_dataset_options *options);
+
+/* Appends a text that is one row: with the tokenizer's special tokens, cut at `most` before what ends it. LT_EFORMAT for
+ * a text without any id. */
+lt_status lti_set_add_whole(lt_dataset *set, const char *text, int64_t bytes, int64_t document, lt_tokenizer *tok,
+                            int64_t most, lt_ids *work);
+/* Counts and hashes a set of labelled texts. */
+lt_status lti_set_finish_labelled(lt_dataset *set, const char *name);
+/* Appends the name of the next class. */
+lt_status lti_set_add_label(lt_dataset *set, const char *name);
+
+/* ---- Files and directories (set_parts.c) ---- */
+
+/* The file of a split: `path` itself, or of a directory the one called train, valid or test and ending in one of
+ * `kinds` ("" ends the list). Without a file for valid it is the one for train; *split says what is to be taken of it:
+ * all, train or valid. `test_alias` (may be NULL): another name of the test part. *file is to be freed with lti_free. */
+lt_status lti_set_part(lt_ctx *ctx, const char *path, const char *const *kinds, const char *test_alias, lt_split wanted,
+                       char **file, lt_split *split);
 
 /* Copies a failure of the tokenizer's context, or of a chat's, into the set's. */
 lt_status lti_set_failed(lt_dataset *set, const lt_ctx *where, lt_status status);

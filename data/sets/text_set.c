@@ -20,7 +20,7 @@ void lt_dataset_options_init(lt_dataset_options *options)
                                     .completion_key = "completion"};
 }
 
-static lt_status check_options(lt_ctx *ctx, const lt_tokenizer *tok, const lt_dataset_options *o)
+lt_status lti_set_options(lt_ctx *ctx, const lt_tokenizer *tok, const lt_dataset_options *o)
 {
     if (o->size != sizeof *o)
         return lti_fail(ctx, LT_EINVAL, "data set options: size is %zu, not %zu; call lt_dataset_options_init", o->size,
@@ -29,7 +29,7 @@ static lt_status check_options(lt_ctx *ctx, const lt_tokenizer *tok, const lt_da
         return lti_fail(ctx, LT_EINVAL, "max_seq_length %" PRId64 " must lie in 2 .. %d", o->max_seq_length, 1 << 24);
     if (!(o->valid_fraction >= 0 && o->valid_fraction < 1))
         return lti_fail(ctx, LT_EINVAL, "valid_fraction %g must lie in [0, 1)", o->valid_fraction);
-    if (o->append_eos && lt_tokenizer_eos(tok) < 0)
+    if (tok && o->append_eos && lt_tokenizer_eos(tok) < 0)
         return lti_fail(ctx, LT_EINVAL, "append_eos: the tokenizer names no eos token (tokenizer_config.json)");
     return LT_OK;
 }
@@ -96,75 +96,22 @@ static lt_status fill_file(lt_dataset *set, const char *path, lt_split split, lt
     return status;
 }
 
-/* The file of a part, train or valid or test, of whatever kind; NULL when there is none. */
-static lt_status find_part(lt_ctx *ctx, const char *directory, const char *part, char **path)
-{
-    static const char *const kinds[] = {".txt", ".jsonl", ".json"};
-    const char *found = NULL;
-    *path = NULL;
-    for (int i = 0; i < LTI_COUNT(kinds); i++) {
-        char name[16] = "";
-        char *candidate = lti_path_join(ctx, directory, strcat(strcat(name, part), kinds[i]));
-        lt_status status = candidate ? LT_OK : LT_ENOMEM;
-        bool exists = candidate && lti_file_exists(candidate);
-        if (exists && found)
-            status = lti_fail(ctx, LT_EINVAL, "%s has both %s%s and %s%s: which is meant? move the other away",
-                              directory, part, found, part, kinds[i]);
-        if (status == LT_OK && exists) {
-            *path = candidate;
-            found = kinds[i];
-            continue;
-        }
-        lti_free(ctx, candidate);
-        if (status == LT_OK) continue;
-        lti_free(ctx, *path);
-        *path = NULL;
-        return status;
-    }
-    return LT_OK;
-}
-
 /* Without a file of its own, valid is a part of train. */
-static lt_status fill_directory(lt_dataset *set, const char *directory, lt_tokenizer *tok, const lt_dataset_options *o)
+static lt_status fill_path(lt_dataset *set, const char *path, lt_tokenizer *tok, const lt_dataset_options *o)
 {
-    static const char *const parts[] = {"train", "train", "valid", "test"};
-    if (o->split == LT_SPLIT_ALL)
-        return lti_fail(set->ctx, LT_EINVAL, "%s is a directory: choose its train, valid or test part", directory);
-    char *train = NULL, *valid = NULL, *test = NULL;
-    lt_status status = find_part(set->ctx, directory, "train", &train);
-    if (status == LT_OK) status = find_part(set->ctx, directory, "valid", &valid);
-    if (status == LT_OK && o->split == LT_SPLIT_TEST) status = find_part(set->ctx, directory, "test", &test);
-    if (status == LT_OK) {
-        bool divide = o->split != LT_SPLIT_TEST && !valid && train;
-        const char *path = divide || o->split == LT_SPLIT_TRAIN ? train : o->split == LT_SPLIT_VALID ? valid : test;
-        if (!path)
-            status =
-                lti_fail(set->ctx, LT_EIO, "%s: there is no %s.txt, .jsonl or .json in it", directory, parts[o->split]);
-        else
-            status = fill_file(set, path, divide ? o->split : LT_SPLIT_ALL, tok, o);
-    }
-    lti_free(set->ctx, test);
-    lti_free(set->ctx, valid);
-    lti_free(set->ctx, train);
+    static const char *const kinds[] = {".txt", ".jsonl", ".json", ""};
+    char *file;
+    lt_split split;
+    LTI_TRY(lti_set_part(set->ctx, path, kinds, NULL, o->split, &file, &split));
+    lt_status status = fill_file(set, file, split, tok, o);
+    lti_free(set->ctx, file);
     return status;
 }
 
 static lt_status create(lt_ctx *ctx, const lt_tokenizer *tok, const lt_dataset_options *o, lt_dataset **set)
 {
-    LTI_TRY(check_options(ctx, tok, o));
-    *set = lti_alloc(ctx, sizeof **set);
-    if (!*set) return LT_ENOMEM;
-    **set = (lt_dataset){.ctx = ctx, .form = "text", .slices = {.ctx = ctx}};
-    return LT_OK;
-}
-
-static lt_status finish(lt_dataset *set, lt_status status, lt_dataset **out)
-{
-    if (status == LT_OK)
-        *out = set;
-    else
-        lt_dataset_free(set);
-    return status;
+    LTI_TRY(lti_set_options(ctx, tok, o));
+    return lti_set_new(ctx, LT_DATA_TOKENS, "text", set);
 }
 
 lt_status lt_dataset_open(lt_ctx *ctx, const char *path, lt_tokenizer *tok, const lt_dataset_options *options,
@@ -176,11 +123,7 @@ lt_status lt_dataset_open(lt_ctx *ctx, const char *path, lt_tokenizer *tok, cons
     lt_dataset_options_init(&defaults);
     if (!options) options = &defaults;
     LTI_TRY(create(ctx, tok, options, &set));
-    if (lti_is_directory(path)) return finish(set, fill_directory(set, path, tok, options), dataset);
-    if (options->split == LT_SPLIT_TEST)
-        return finish(set, lti_fail(ctx, LT_EINVAL, "%s: a single file has train and valid parts, no test part", path),
-                      dataset);
-    return finish(set, fill_file(set, path, options->split, tok, options), dataset);
+    return lti_set_done(set, fill_path(set, path, tok, options), dataset);
 }
 
 lt_status lt_dataset_from_text(lt_ctx *ctx, const char *text, int64_t bytes, lt_tokenizer *tok,
@@ -192,5 +135,5 @@ lt_status lt_dataset_from_text(lt_ctx *ctx, const char *text, int64_t bytes, lt_
     lt_dataset_options_init(&defaults);
     if (!options) options = &defaults;
     LTI_TRY(create(ctx, tok, options, &set));
-    return finish(set, fill(set, "text in memory", text, bytes, options->split, tok, options), dataset);
+    return lti_set_done(set, fill(set, "text in memory", text, bytes, options->split, tok, options), dataset);
 }

@@ -109,8 +109,9 @@ LT_API uint64_t lt_ctx_allocations(const lt_ctx *ctx); /* how often the allocato
 LT_API size_t lt_ctx_live_bytes(const lt_ctx *ctx);    /* bytes allocated and not yet freed */
 LT_API size_t lt_ctx_peak_bytes(const lt_ctx *ctx);    /* the largest lt_ctx_live_bytes so far */
 
-/* Threads of the whole process, at least 1. Default: the cores this process may use (affinity, cgroup,
- * OMP_NUM_THREADS). Results do not depend on it. */
+/* Threads of the whole process, at least 1 and never more than the cores this process may use (affinity, the CPU quota
+ * of its cgroups, OMP_THREAD_LIMIT): a larger number counts as that one. Default: those cores, or OMP_NUM_THREADS where
+ * that is less. Results do not depend on it. */
 LT_API void lt_set_threads(int threads);
 LT_API int lt_threads(void);
 

@@ -130,7 +130,7 @@ LT_API LT_MUST_USE lt_status lt_dataset_from_text(lt_ctx *ctx, const char *text,
                                                   const lt_dataset_options *options, lt_dataset **dataset);
 LT_API void lt_dataset_free(lt_dataset *dataset); /* NULL is fine */
 
-/* "text", "prompt/completion", "messages", "alpaca", "sharegpt": what the rows were read as. */
+/* "text", "prompt/completion", "messages", "alpaca", "sharegpt", "labelled", "numbers": what the rows were read as. */
 LT_API const char *lt_dataset_form(const lt_dataset *dataset);
 LT_API int64_t lt_dataset_skipped(const lt_dataset *dataset); /* rows left out by skip_bad_rows */
 /* Per position: 1 when the id there is to be predicted. NULL: all but the first of the row are. [length] */
@@ -141,7 +141,8 @@ LT_API bool lt_dataset_packed(const lt_dataset *dataset);                       
 LT_API const char *lt_dataset_slice(const lt_dataset *dataset, int64_t document); /* value of slice_key; "" if absent */
 
 /* The text of a row, control tokens by name, with each stretch that is not predicted between the two strings: what a
- * terminal shows dimmed. NUL-terminated; free with lt_buffer_free. */
+ * terminal shows dimmed. Its class stands behind it; of numbers the shape stands for them, and `tokenizer` may be NULL.
+ * NUL-terminated; free with lt_buffer_free. */
 LT_API LT_MUST_USE lt_status lt_dataset_show(const lt_dataset *dataset, lt_tokenizer *tokenizer, int64_t row,
                                              const char *before_masked, const char *after_masked, char **text);
 
@@ -152,7 +153,8 @@ LT_API int64_t lt_dataset_documents(const lt_dataset *dataset);                 
 LT_API int64_t lt_dataset_tokens(const lt_dataset *dataset);                    /* positions of all rows */
 LT_API int64_t lt_dataset_scored(const lt_dataset *dataset);                    /* predictions that count */
 LT_API int64_t lt_dataset_longest(const lt_dataset *dataset);                   /* length of the longest row */
-/* XXH3-128 of row lengths and ids, masks and beginnings where there are any, 32 hex digits. */
+/* XXH3-128 of row lengths and ids, masks and beginnings, classes and their names, or shape, numbers and classes: of what
+ * there is; 32 hex digits. */
 LT_API const char *lt_dataset_hash(const lt_dataset *dataset);
 
 /* ---- Numeric data sets ---- */
@@ -188,14 +190,15 @@ typedef struct lt_cursor {
 
 typedef struct lt_batch {
     int64_t rows;           /* at most the batch size; less in the last batch of an epoch */
-    int64_t longest;        /* positions of its longest row (text) */
-    int64_t targets;        /* predictions that count: scored positions; rows for arrays */
+    int64_t longest;        /* positions of its longest row; of numbers 1 */
+    int64_t targets;        /* predictions that count: scored positions; rows where they have a class */
     int64_t epoch;          /* the epoch it belongs to */
     bool last;              /* of its epoch */
     const int64_t *indices; /* [rows] which rows; valid until the next lt_batches_next */
 } lt_batch;
 
-/* From one of `dataset` and `arrays`; the other is NULL. Unshuffled batches come in order of the rows. LT_EINVAL. */
+/* From one of `dataset` (of any kind: classes.h) and `arrays`; the other is NULL. Unshuffled batches come in order of
+ * the rows. LT_EINVAL. */
 LT_API LT_MUST_USE lt_status lt_batches_create(lt_ctx *ctx, const lt_dataset *dataset, const lt_arrays *arrays,
                                                int64_t batch_size, uint64_t seed, bool shuffle, lt_batches **batches);
 LT_API void lt_batches_free(lt_batches *batches); /* NULL is fine */
@@ -209,8 +212,8 @@ LT_API LT_MUST_USE lt_status lt_batches_next(lt_batches *batches, lt_batch *batc
  * small. */
 LT_API LT_MUST_USE lt_status lt_batches_fill(const lt_batches *batches, int64_t B, int64_t T, int32_t *tokens,
                                              int32_t *targets);
-/* Which keys each position sees, for lt_attention_config.spans: [B, T, 2], {start of its document, T}. Padding sees
- * itself alone. */
+/* Which keys each position sees, for lt_attention_config.spans: [B, T, 2], {start of its document, T}, of a text with a
+ * class {0, its length}. Padding sees itself alone. */
 LT_API LT_MUST_USE lt_status lt_batches_fill_spans(const lt_batches *batches, int64_t B, int64_t T, int32_t *spans);
 /* Writes the chosen array batch as x[B, d] and y[B]; rows beyond batch.rows are 0 and -1. */
 LT_API LT_MUST_USE lt_status lt_batches_fill_arrays(const lt_batches *batches, int64_t B, lt_real *x, int32_t *y);

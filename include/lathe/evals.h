@@ -60,8 +60,9 @@ LT_API void lt_eval_options_init(lt_eval_options *options);
  * - cloze: {"context", "continuation"}; {"context" or a query, "answer"} with "\nAnswer:" between. accuracy: every id of
  *   the continuation is the most likely one.
  * - classification: {"text", "label"}, a .csv whose header names a text and a label column (text, sentence, query,
- *   question; label, category, intent, class), or lines "LABEL:sub text" (TREC; Latin-1 where it is no UTF-8). An encoder
- *   uses its head, its classes named by config.json; a decoder chooses among the labels after label_prompt.
+ *   question; label, category, intent, class), or lines "LABEL:sub text" (TREC; Latin-1 where it is no UTF-8). A
+ *   classifier uses its head, its classes named by config.json; a decoder chooses among the labels after label_prompt.
+ *   A model that reads numbers is evaluated on what lt_dataset_open_numbers reads.
  * - text and chat: whatever lt_dataset_open reads; perplexity over its scored positions, as lt_evaluate.
  *
  * The border between query and choice: blanks that end the query go to the choice, query and choice are encoded as one

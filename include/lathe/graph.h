@@ -83,10 +83,14 @@ LT_API lt_t lt_detach(lt_t x);
  * checkpointing). Random nodes repeat their numbers; nodes with side effects are an error. Segments do not nest. */
 LT_API void lt_checkpoint_begin(lt_graph *graph);
 LT_API void lt_checkpoint_end(lt_graph *graph);
-/* Cheap nodes (norms, activations, casts) are computed again in the backward instead of kept. Default off. */
+/* On: cheap nodes (norms, activations, casts) are always computed again in the backward instead of kept. Off, the
+ * default: only those whose inputs are kept anyway, and only where that saves 256 MB or more in sum or where memory is
+ * saved otherwise (checkpointed segments, lt_store_activations). With values kept in f32, gradients have the same bits
+ * either way. */
 LT_API void lt_recompute_cheap(lt_graph *graph, bool on);
 /* Every value of 1,024 elements or more that the backward reads is kept for it in `type` (LT_BF16, or LT_F32: the
- * default), but for those lt_store decides about, inputs and params. */
+ * default), but for those lt_store has made narrow, inputs, params, and what reductions leave (statistics of norms and
+ * attention, losses a row). Counts for calls of lt_grad from here on. */
 LT_API void lt_store_activations(lt_graph *graph, lt_dtype type);
 /* x is kept for the backward in `type` (LT_BF16, or LT_F32: the default); the forward uses it unrounded. */
 LT_API lt_t lt_store(lt_t x, lt_dtype type);

@@ -51,7 +51,8 @@ LT_API void lt_batch_norm_config_init(lt_batch_norm_config *config);
 /* Per channel over all rows of x [.., C] (Ioffe and Szegedy, 2015), as torch.nn.BatchNorm2d; w, b [C].
  * When the graph records training (lt_training): (x - mean) / sqrt(var + eps) w + b with mean and biased variance of
  * this batch, and the params `mean` and `var` [C] move towards them (the unbiased variance) by `momentum`, unless
- * what they would take is not finite. Otherwise mean and var are what the params hold. */
+ * what they would take is not finite; that is a side effect, and an error between lt_checkpoint_begin and _end. One row
+ * has no variance: an error, too. Otherwise mean and var are what the params hold. */
 LT_API lt_t lt_batch_norm(lt_t x, lt_t w, lt_t b, lt_param *mean, lt_param *var, const lt_batch_norm_config *config);
 /* Per image and group of C/groups channels over all positions of x [B, .., C] (Wu and He, 2018); w, b [C], as
  * torch.nn.GroupNorm. */

@@ -31,7 +31,8 @@ typedef struct lt_session_options {
 LT_API void lt_session_options_init(lt_session_options *options);
 
 /* The caches and plans of one model; owned by the caller. Borrows the model and leaves its params as they are; weights
- * that `quant` rounds are copies of when it was created. LT_EUNSUPPORTED for an encoder, LT_EINVAL, LT_ENOMEM. */
+ * that `quant` rounds are copies of when it was created. A recurrent network's cache is its state, of one size at any
+ * length. LT_EUNSUPPORTED for a model that writes no text (an encoder, a classifier), LT_EINVAL, LT_ENOMEM. */
 typedef struct lt_session lt_session;
 LT_API LT_MUST_USE lt_status lt_session_create(lt_model *model, const lt_session_options *options,
                                                lt_session **session);

@@ -104,14 +104,16 @@ LT_API LT_MUST_USE lt_status lt_model_open(lt_ctx *ctx, const char *path, lt_mod
 /* The same to be used, not trained: tensors stay in the file, in its types and its layout. */
 LT_API LT_MUST_USE lt_status lt_model_open_frozen(lt_ctx *ctx, const char *path, lt_model **model);
 /* A new model from "llama:layers=4,dim=256,hidden=688,heads=8,kv_heads=4" (a family's name; keys as in
- * lt_transformer_config, those the family has), weights from `seed`. `tokenizer`: a model directory, a tokenizer.json or a .gguf, or NULL for
- * bytes. */
+ * lt_transformer_config, those the family has), weights from `seed`. `tokenizer`: a model directory, a tokenizer.json or
+ * a .gguf, or NULL for bytes. lt_model_create_for without data. */
 LT_API LT_MUST_USE lt_status lt_model_create(lt_ctx *ctx, const char *init, const char *tokenizer, uint64_t seed,
                                              lt_model **model);
 /* The same for the rows and classes of `data` (may be NULL): also "cnn:filters=16,stages=3,blocks=1,depthwise=1",
- * "mlp:hidden=256/128" and "lstm:dim=64,hidden=128,layers=1" or "gru:..", whose input and number of classes are the data's
- * where SPEC leaves them out. A recurrent network of token rows is a language model, of labelled rows a classifier; of
- * numbers each row of the second last axis is a step. LT_EINVAL when model and data do not fit. */
+ * "mlp:hidden=256/128" and "lstm:dim=64,hidden=128,layers=1" or "gru:..", whose input and number of classes are the
+ * data's where `init` leaves them out (keys as in networks.h). Labels of the data are kept (lt_model_label).
+ * A cnn takes rows [H, W] and [H, W, C], or [d] when height and width are given; an mlp rows of any shape; a recurrent
+ * network rows [T, inputs], of T steps. Of token rows it is a language model, of labelled rows a classifier. A model
+ * that reads numbers has no tokenizer. LT_EINVAL when model and data do not fit. */
 LT_API LT_MUST_USE lt_status lt_model_create_for(lt_ctx *ctx, const char *init, const char *tokenizer,
                                                  const lt_dataset *data, uint64_t seed, lt_model **model);
 LT_API void lt_model_free(lt_model *model); /* NULL is fine */
@@ -121,12 +123,19 @@ LT_API void lt_model_free(lt_model *model); /* NULL is fine */
  * said what config.json has no words for. */
 LT_API LT_MUST_USE lt_status lt_model_save(const lt_model *model, const char *directory, const char *dtype);
 
-/* The model's loss, hidden state and logits, recorded. */
+/* The model's loss, hidden state and logits, recorded. Language models: targets [B, T], -1 masked, hidden [B, T, C],
+ * logits [B, T, vocab]. Classifiers: targets [B], logits [B, classes]; hidden is what the head reads: [B, C] of images
+ * and vectors, [B, T, C] of texts and series. norm as in lt_cross_entropy. */
 LT_API lt_t lt_model_loss(const lt_model *model, lt_graph *graph, const lt_model_input *input, lt_t targets, lt_t norm);
+/* The same with smoothed labels (lt_cross_entropy_smooth). */
+LT_API lt_t lt_model_loss_smooth(const lt_model *model, lt_graph *graph, const lt_model_input *input, lt_t targets,
+                                 lt_t norm, double smoothing);
 LT_API lt_t lt_model_hidden(const lt_model *model, lt_graph *graph, const lt_model_input *input);
 LT_API lt_t lt_model_logits(const lt_model *model, lt_graph *graph, const lt_model_input *input);
-/* Whether blocks compute their activations again in the backward. Default false. */
+/* Whether blocks compute their activations again in the backward. Default false; a cnn or mlp never does: its running
+ * averages would move twice, or there is nothing to gain. */
 LT_API void lt_model_set_checkpoint(lt_model *model, bool on);
+LT_API bool lt_model_checkpoints(const lt_model *model);
 
 /* What a model learns: the rows it takes (classes.h), and how an answer is judged. */
 LT_API lt_dataset_kind lt_model_reads(const lt_model *model); /* LT_DATA_TOKENS: it predicts the next token */
@@ -141,7 +150,7 @@ LT_API lt_params *lt_model_params(const lt_model *model);
 LT_API const lt_transformer_config *lt_model_config(const lt_model *model); /* NULL unless it is a transformer */
 LT_API lt_tokenizer *lt_model_tokenizer(const lt_model *model);             /* NULL: it reads numbers */
 LT_API const char *lt_model_family(const lt_model *model);                  /* "llama" */
-LT_API int64_t lt_model_parameters(const lt_model *model);                  /* elements of all weights */
+LT_API int64_t lt_model_parameters(const lt_model *model);                  /* elements of all weights and averages */
 LT_API bool lt_model_frozen(const lt_model *model);
 /* Ids that end a text: generation_config.json's, config.json's or the tokenizer's; returns how many, at most 8. */
 LT_API int lt_model_end_ids(const lt_model *model, int32_t ids[8]);

@@ -46,8 +46,10 @@ typedef struct lt_cnn_config {
     double norm_eps, norm_momentum;           /* 1e-5, 0.1 */
 } lt_cnn_config;
 LT_API void lt_cnn_config_init(lt_cnn_config *config);
-/* "stem.conv.weight", "stem.bn.weight", "stage.0.0.conv1.weight", ..., "head.weight", "head.bias". Convolutions are
- * drawn from a normal of variance 2 / (outputs KH KW / groups), as torchvision's; norms 1 and 0. */
+/* "stem.conv.weight", "stem.bn.weight", "stage.0.0.conv1.weight" (stage, block), .., "stage.1.0.shortcut.conv.weight",
+ * .., "head.weight", "head.bias"; norms also have bias, running_mean and running_var. Convolutions are drawn from a
+ * normal of variance 2 / (outputs KH KW / groups) (He et al. 2015, by fan out); the head as torch.nn.Linear; norms are 1
+ * and 0. */
 LT_API LT_MUST_USE lt_status lt_cnn_params(lt_params *params, const lt_cnn_config *config, uint64_t seed);
 /* x [B, H, W, channels] -> logits [B, classes]. */
 LT_API lt_t lt_cnn_logits(lt_graph *graph, const lt_cnn_config *config, lt_t x);
@@ -69,13 +71,18 @@ typedef struct lt_rnn_config {
 } lt_rnn_config;
 LT_API void lt_rnn_config_init(lt_rnn_config *config);
 /* "token_embd.weight", "rnn.0.weight_ih", "rnn.0.weight_hh", "rnn.0.bias_ih", "rnn.0.bias_hh", "output.weight",
- * "output.bias" (a classifier has "head.weight" and "head.bias"): uniform in +-1/sqrt(hidden), as torch.nn.LSTM. */
+ * "output.bias" (a tied head has neither; a classifier has "head.weight" and "head.bias"): uniform in
+ * +-1/sqrt(hidden), as torch.nn.LSTM. */
 LT_API LT_MUST_USE lt_status lt_rnn_params(lt_params *params, const lt_rnn_config *config, uint64_t seed);
 /* tokens int32 [B, T], or numbers x [B, T, inputs] -> hidden states of the last layer [B, T, hidden]. */
 LT_API lt_t lt_rnn_hidden(lt_graph *graph, const lt_rnn_config *config, lt_t x);
 /* Language model: hidden [B, T, H] -> logits [B, T, vocab]. Classifier: logits [B, classes] from the row of hidden
  * [B T, H] that `last` (int32 [B]) names for each text; nil: the last step. */
 LT_API lt_t lt_rnn_head(lt_graph *graph, const lt_rnn_config *config, lt_t hidden, lt_t last);
+/* Cross entropy of it against targets, int32 [B, T] (language model; a head without bias never makes whole logits) or
+ * [B] (classifier), smoothed as in lt_cross_entropy_smooth. last and norm may be nil. */
+LT_API lt_t lt_rnn_loss(lt_graph *graph, const lt_rnn_config *config, lt_t x, lt_t targets, lt_t last, lt_t norm,
+                        double smoothing);
 
 #ifdef __cplusplus
 }

@@ -33,7 +33,9 @@ LT_API lt_t lt_nn_conv2d(lt_t x, const char *name, const lt_conv_config *config)
 /* weight, bias, running_mean, running_var [C]; the last two are not trained. */
 LT_API lt_t lt_nn_batch_norm(lt_t x, const char *name, const lt_batch_norm_config *config);
 LT_API lt_t lt_nn_group_norm(lt_t x, const char *name, int64_t groups, double eps); /* weight, bias [C] */
-/* weight_ih, weight_hh, and where they exist bias_ih, bias_hh: sites "<name>.ih" and "<name>.hh". */
+/* weight_ih, weight_hh, and where they exist bias_ih, bias_hh: sites "<name>.ih" and "<name>.hh" (LT_SITE_RNN). The first
+ * takes all hooks; the product of the second happens inside the recurrence, out of reach of input hooks, and an output
+ * hook on it is an error. */
 LT_API lt_recurrent lt_nn_lstm(lt_t x, const char *name, lt_t h0, lt_t c0);
 LT_API lt_recurrent lt_nn_gru(lt_t x, const char *name, lt_t h0);
 
@@ -41,6 +43,13 @@ LT_API lt_recurrent lt_nn_gru(lt_t x, const char *name, lt_t h0);
  * [.., C] -> [.., V], or the loss of its logits, which then never exist as a whole (lt_head_loss). */
 LT_API lt_t lt_nn_head(lt_t x, const char *name, const char *weight);
 LT_API lt_t lt_nn_head_loss(lt_t x, const char *name, const char *weight, int n, const lt_head_term *terms, lt_t norm);
+
+/* ---- Folding ---- */
+/* Multiplies the filters "<conv>.weight" [O, ..] and "<conv>.bias" [O] (made when there is none) by what the evaluating
+ * batch norm "<norm>" with that eps would do, and makes the norm the identity (weight 1, bias 0, mean 0, variance
+ * 1 - eps), so that it may stay in the network or be left out. LT_EINVAL names what is missing or does not fit; nothing
+ * is changed then. */
+LT_API LT_MUST_USE lt_status lt_fold_batch_norm(lt_params *params, const char *conv, const char *norm, double eps);
 
 /* ---- Initial values: element i of a parameter depends on (seed, its name, i) alone. Only LT_F32 parameters that are
  * not mapped are written; others stay as they are ---- */

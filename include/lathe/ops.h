@@ -60,7 +60,7 @@ LT_API lt_t lt_gather(lt_t table, lt_t index);
 typedef enum lt_matmul_flags { LT_TRANSPOSE_A = 1, LT_TRANSPOSE_B = 2 } lt_matmul_flags;
 /* [.., M, K] x [.., K, N] -> [.., M, N] after the transposes of the last two axes. Batch axes are equal, or b has none
  * (then a's leading axes are rows). b may be a lattice, bf16 or f16 value of two axes: [N, K]
- * with LT_TRANSPOSE_B (or [K, N] without). */
+ * with LT_TRANSPOSE_B (or [K, N] without). Both may be bf16, of any axes; sums and the result are f32 (lt_compute). */
 LT_API lt_t lt_matmul(lt_t a, lt_t b, unsigned flags);
 
 /* ---- Normalisation: over the last axis C; w, b: [C] ---- */

@@ -53,7 +53,8 @@ typedef enum lt_optimizer_kind {
     LT_LION,       /* sign of an interpolated momentum (Chen et al. 2023) */
     LT_MUON        /* orthogonalised momentum for matrices (Jordan et al. 2024), AdamW for the rest */
 } lt_optimizer_kind;
-LT_API bool lt_optimizer_parse(const char *name, lt_optimizer_kind *kind); /* "adamw", "adamw_8bit" or "adamw8bit" .. */
+/* "adamw", "sgd", "adamw_8bit" or "adamw8bit", "lion", "muon". */
+LT_API bool lt_optimizer_parse(const char *name, lt_optimizer_kind *kind);
 
 /* What parameters whose name matches get; the first matching group counts. */
 typedef struct lt_optimizer_group {
@@ -66,16 +67,15 @@ typedef struct lt_optimizer_group {
 typedef struct lt_optimizer_config {
     size_t size;
     lt_optimizer_kind kind;
-    double beta1, beta2,
-        eps;         /* adamw; of Lion the betas. Negative: the kind's own: 0.9, 0.999 (Lion 0.9, 0.99), 1e-8 */
-    double momentum; /* sgd */
-    bool nesterov;
+    double beta1, beta2;      /* negative, the default: the kind's own, 0.9 and 0.999, of Lion 0.9 and 0.99 */
+    double eps;               /* negative, the default: 1e-8 */
+    double momentum;          /* sgd; muon: 0 counts as 0.95 */
+    bool nesterov;            /* sgd; Muon always is */
     double weight_decay;      /* of all parameters, also those of one axis, unless a group says otherwise */
     double max_grad_norm;     /* split: clip the global norm to it; 0: never */
-    double layer_decay;       /* learning rates fall by this factor a layer from the head down ("blk.N", "stage.N",
-                             "rnn.N"; the embedding below all); 1, the default: not */
+    double layer_decay;       /* rates fall by this factor a layer, from the head down; 1, the default: not */
     double ema_decay;         /* keep "<name>:ema", an average of each trained weight with this decay; 0: none */
-    const char *muon_pattern; /* muon: which matrices; NULL: those of two axes but embedding and output */
+    const char *muon_pattern; /* muon: glob of its matrices; NULL: all but embeddings and heads. Copied */
     double muon_lr_scale;     /* muon: its rate is lr x this x 0.2 sqrt(max(m, n)) (Liu et al. 2025); default 1 */
     int n_groups;
     const lt_optimizer_group *groups; /* copied by lt_optimizer_create */
@@ -83,18 +83,29 @@ typedef struct lt_optimizer_config {
 /* AdamW as torch.optim.AdamW: betas 0.9, 0.999, eps 1e-8, weight decay 0.01; no clipping, no groups. */
 LT_API void lt_optimizer_config_init(lt_optimizer_config *config);
 
+/* Layers, for layer_decay: a name with "blk.N.", "stage.N." or "rnn.N." is in layer N; embeddings (a part of the name
+ * has "embd" or is "token_types") and a "stem" lie below layer 0; all others (head, output, last norm) are the head.
+ * With n layers, the head learns at lr, layer N at lr x decay^(n - N), what lies below at lr x decay^(n + 1); a group's
+ * multiplier multiplies that.
+ *
+ * Muon updates params of two axes, and filters [O, I, KH, KW] as matrices [O, I KH KW]; not embeddings, nor what has a
+ * part called "output" or "head" in its name, unless muon_pattern names them. All others get AdamW with the same lr.
+ * AdamW in 8 bits keeps the moments of params under 4,096 elements in f32: they are nothing, and may matter. */
 typedef struct lt_optimizer lt_optimizer; /* `params` must outlive it */
 
-/* Takes every param that is trainable now and not frozen by a group, and adds its moments to params as "<name>:adam.m"
- * and "<name>:adam.v", or "<name>:sgd.u" (LT_STATE, so a checkpoint holds them); present ones are gone on with.
- * Errors: LT_EINVAL (a number out of range, nothing to train), LT_ENOMEM. */
+/* Takes every param that is trainable now and not frozen by a group, and adds what its update keeps to params as
+ * LT_STATE, so that a checkpoint holds it; what is present is gone on with. "<name>:adam.m" and ":adam.v"; ":sgd.u",
+ * ":lion.m", ":muon.u"; in 8 bits ":adam8.m" and ":adam8.v" (codes, whole blocks) and ":adam8.scale" [blocks, 2];
+ * ":ema", which starts as a copy of the weight.
+ * Errors: LT_EINVAL (a number out of range, nothing to train, a muon_pattern without a matrix), LT_ENOMEM. */
 LT_API LT_MUST_USE lt_status lt_optimizer_create(lt_ctx *ctx, lt_params *params, const lt_optimizer_config *config,
                                                  lt_optimizer **optimizer);
 LT_API void lt_optimizer_free(lt_optimizer *optimizer); /* NULL is fine; graphs and plans stay valid */
 LT_API int lt_optimizer_count(const lt_optimizer *optimizer);
 LT_API lt_param *lt_optimizer_param(const lt_optimizer *optimizer, int index);
 LT_API size_t lt_optimizer_bytes(const lt_optimizer *optimizer); /* of moments and averages */
-/* Exchanges each trained weight with its average (ema_decay): to evaluate or save the averages, and back. */
+/* Exchanges each trained weight with its average (ema_decay): to evaluate or save the averages, and back. Train on only
+ * when they are back. */
 LT_API void lt_optimizer_swap_ema(lt_optimizer *optimizer);
 
 /* Each of the next three records into the graph and returns its status. A param the loss does not depend on, and one
@@ -130,6 +141,32 @@ typedef struct lt_sgd_config {
 LT_API void lt_sgd_config_init(lt_sgd_config *config);
 /* One step of gradient descent; u, of w's shape, holds the momentum and is NULL without. */
 LT_API lt_t lt_sgd(lt_param *w, lt_param *u, lt_t gradient, lt_t lr, lt_t clip, lt_t ok, const lt_sgd_config *config);
+
+/* lt_adamw with moments of 8 bits: m and v are LT_I8 [blocks 256], scale is LT_F32 [blocks, 2], with as many blocks of
+ * 256 as w's elements need. */
+LT_API lt_t lt_adamw_8bit(lt_param *w, lt_param *m, lt_param *v, lt_param *scale, lt_t gradient, lt_t lr, lt_t step,
+                          lt_t clip, lt_t ok, const lt_adamw_config *config);
+
+typedef struct lt_lion_config {
+    size_t size;
+    double beta1, beta2, weight_decay, lr_multiplier;
+} lt_lion_config;
+LT_API void lt_lion_config_init(lt_lion_config *config); /* 0.9, 0.99, 0.01, 1 */
+/* w moves by lr against the sign of b1 m + (1 - b1) g; m, of w's shape, by b2. */
+LT_API lt_t lt_lion(lt_param *w, lt_param *m, lt_t gradient, lt_t lr, lt_t clip, lt_t ok, const lt_lion_config *config);
+
+typedef struct lt_muon_config {
+    size_t size;
+    double momentum, weight_decay, lr_multiplier;
+    double lr_scale; /* of the step, not of the decay */
+} lt_muon_config;
+LT_API void lt_muon_config_init(lt_muon_config *config); /* 0.95, 0.01, 1, 1 */
+/* w [m, n] or [m, ..] moves by lr lr_scale 0.2 sqrt(max(m, n)) against its Nesterov momentum, orthogonalised by five
+ * steps of Newton-Schulz, as torch.optim.Muon with "match_rms_adamw". u, of w's shape, holds the momentum. */
+LT_API lt_t lt_muon(lt_param *w, lt_param *u, lt_t gradient, lt_t lr, lt_t clip, lt_t ok, const lt_muon_config *config);
+
+/* average = decay average + (1 - decay) w, unless ok is there and 0; returns the new average. */
+LT_API lt_t lt_weight_average(lt_param *average, lt_t w, lt_t ok, double decay);
 
 /* sqrt of the sum of squares of all elements of n values, any n >= 1. */
 LT_API lt_t lt_global_norm(int n, const lt_t *values);

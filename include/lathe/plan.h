@@ -70,7 +70,7 @@ LT_API size_t lt_plan_live_bytes(const lt_plan *plan); /* largest sum of values 
 /* A table, one line a step: index, name, op, shape, storage, offset, bytes, scratch. Free with lt_string_free. */
 LT_API LT_MUST_USE lt_status lt_plan_table(const lt_plan *plan, char **text);
 LT_API void lt_string_free(lt_ctx *ctx, char *text);
-/* Seconds spent in each op since the plan was made, when timing is on: calls fn once an op. */
+/* Seconds spent in each op since timing was last turned on, which sets them to 0: calls fn once an op. */
 LT_API void lt_plan_timing(lt_plan *plan, bool on);
 LT_API void lt_plan_times(const lt_plan *plan, void (*fn)(void *user, const char *op, double seconds, int64_t calls),
                           void *user);

@@ -1,10 +1,13 @@
 /* recurrent.h - recurrent networks over a sequence: LSTM and GRU.
  *
  * Rows are texts or series, [B, T, C]. The order of the gates and of the biases is PyTorch's, so weights move between
- * both as they are.
+ * both as they are. w_ih and w_hh may be stored in any type that lt_matmul takes for b; the recurrence is computed in f32
+ * whatever lt_compute says.
  *
- *     lt_recurrent r = lt_lstm(x, w_ih, w_hh, lt_nil(g), lt_nil(g), lt_nil(g), lt_nil(g)); // w_hh [4H, H]
- *     y = lt_slice(r.y, 1, 0, 1);                                                          // first step [B, 1, H]
+ *     lt_t x = lt_input(g, "x", LT_F32, 3, (int64_t[]){8, 20, 32});                        // [B, T, I]
+ *     lt_t w_ih = lt_param_value(g, lt_params_find(params, "rnn.weight_ih"));              // [4H, I]
+ *     lt_t w_hh = lt_param_value(g, lt_params_find(params, "rnn.weight_hh"));              // [4H, H]
+ *     lt_recurrent r = lt_lstm(x, w_ih, w_hh, lt_nil(g), lt_nil(g), lt_nil(g), lt_nil(g)); // r.y [B, T, H]
  */
 #ifndef LATHE_RECURRENT_H
 #define LATHE_RECURRENT_H

@@ -34,10 +34,19 @@ typedef struct lt_train_start {
     int64_t train_rows, train_tokens, valid_rows;     /* tokens: scored ones an epoch */
     const char *resumed_from;                         /* the checkpoint directory, or NULL */
     const char *skipped;                              /* checkpoints that did not verify, "" if none */
+    int64_t classes;                                  /* 0: a language model */
+    const char *compute;                              /* type of the factors of products: "f32", "bf16" */
+    const char *compute_note;                         /* how "auto" was decided; "" when it was not */
     const char *qat_table;                            /* one line a type and a line a fallback; "" without QAT */
     const char *sample; /* one decoded training row; what is not learned from stands between \x01 and \x02 */
     lt_forecast forecast;
 } lt_train_start;
+
+/* Share of the time that an operator took. */
+typedef struct lt_op_share {
+    const char *op;
+    double share;
+} lt_op_share;
 
 typedef struct lt_train_progress {
     int64_t step, steps, tokens; /* tokens: scored so far */
@@ -45,10 +54,11 @@ typedef struct lt_train_progress {
     double lr, grad_norm;        /* grad_norm: NaN in fused steps */
     double tokens_per_second, seconds, eta;
     uint64_t rss_bytes;
-    double accuracy;   /* of the last validation, for models with classes; NaN without */
-    const char *times; /* share of the step's time by kernel, "matmul 0.81, attention 0.07, .."; NULL: not measured */
-    bool skipped;      /* a non-finite gradient: the update was left out */
-    const char *note;  /* "checkpoint saved", "rolled back to step 40", ... or NULL */
+    double accuracy;          /* of the last validation, for models with classes; NaN without */
+    const lt_op_share *times; /* [n_times], largest first: of the time in operators since the last report */
+    int n_times;
+    bool skipped;     /* a non-finite gradient: the update was left out */
+    const char *note; /* "checkpoint saved", "rolled back to step 40", ... or NULL */
 } lt_train_progress;
 
 typedef struct lt_train_config {
@@ -65,7 +75,7 @@ typedef struct lt_train_config {
     double lr_min_ratio;             /* of the learning rate at the end, default 0 */
     const char *optimizer;           /* "adamw" (default), "adamw_8bit", "lion", "muon", "sgd" */
     double weight_decay;             /* default 0 */
-    double beta1, beta2, eps;        /* 0.9, 0.999, 1e-8 */
+    double beta1, beta2, eps;        /* negative, the default: the optimizer's own */
     double momentum;                 /* sgd; default 0 */
     double max_grad_norm;            /* default 1; 0: no clipping, updates fused into the backward */
     uint64_t seed;                   /* data order and dropout */
@@ -84,6 +94,7 @@ typedef struct lt_train_config {
     double ema_decay;              /* average the weights, evaluate and save the averages; default 0: not */
     double label_smoothing;        /* of the labels, default 0 */
     const char *compare;           /* comma-separated directories of other runs, drawn into report.html; NULL */
+    bool prefetch;                 /* a thread fills the next batch while a step runs: same bits. Default true */
     uint64_t memory_limit;         /* bytes; 0: what the machine has */
     double max_seconds;            /* save and return LT_EINTERRUPTED after; 0: none */
     lt_quant_policy quant;         /* QAT; type LT_F32 and embedding LT_F32: none */
@@ -100,15 +111,17 @@ LT_API void lt_train_config_init(lt_train_config *config);
 typedef struct lt_train_result {
     int64_t steps, tokens;
     double first_loss, last_loss, valid_loss, seconds, tokens_per_second;
+    double accuracy; /* of the last validation, for models with classes; NaN without */
     int64_t skipped_steps, rollbacks;
     uint64_t peak_rss_bytes;
     lt_forecast forecast;
 } lt_train_result;
 
-/* Trains the model in place. With `out`: checkpoints/, metrics.jsonl, run.json, config.yaml, report.html there; the
+/* Trains the model in place on the rows it takes: tokens, labelled texts or numbers (a row with a class counts as one
+ * token in every count and rate). With `out`: checkpoints/, metrics.jsonl, run.json, config.yaml, report.html there; the
  * model itself is written by the caller (lt_model_save). Errors: LT_ELIMIT when the forecast passes what is available
  * (the message says what would fit), LT_ENONFINITE when the run diverged, LT_EINTERRUPTED (state saved), LT_EIO, LT_EINVAL
- * (options; an encoder; a model opened frozen), LT_EUNSUPPORTED (with `out`: config.json has no words for the model). */
+ * (options; rows the model cannot read; a model opened frozen), LT_EUNSUPPORTED (with `out`: config.json has no words for the model). */
 LT_API LT_MUST_USE lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
                                       const lt_train_config *config, lt_train_result *result);
 /* The forecast of that call alone. */
@@ -124,8 +137,8 @@ typedef struct lt_eval_result {
     int64_t parameters, nonzero_parameters;
 } lt_eval_result;
 
-/* Perplexity of the model on the rows of a dataset. `quant` (may be NULL) quantizes weights on the way, as training
- * does. batch_size 0: chosen. LT_EINVAL for an encoder, or when no position is scored. */
+/* Perplexity of the model on the rows of a dataset, or accuracy and loss on rows with classes; always computed in f32. `quant` (may be NULL) quantizes weights on the way, as training
+ * does. batch_size 0: chosen. LT_EINVAL for rows the model cannot read, or when no position is scored. */
 LT_API LT_MUST_USE lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_policy *quant,
                                          int64_t batch_size, lt_eval_result *result);
 

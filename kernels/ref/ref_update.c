@@ -23,6 +23,17 @@ void lti_k_adamw_ref(int64_t n, R *w, R *m, R *v, const R *g, const lti_adamw_st
     }
 }
 
+void lti_k_lion_ref(int64_t n, R *w, R *m, const R *g, const lti_lion_step *c)
+{
+    R rest1 = 1 - c->beta1, rest2 = 1 - c->beta2;
+    for (int64_t i = 0; i < n; i++) {
+        R grad = c->clip * g[i], mixed = c->beta1 * m[i] + rest1 * grad;
+        R sign = mixed > 0 ? 1 : mixed < 0 ? -1 : mixed; /* NaN stays: a broken gradient is not to look like none */
+        m[i] = flushed(c->beta2 * m[i] + rest2 * grad);
+        w[i] = w[i] * c->decay - c->lr * sign;
+    }
+}
+
 void lti_k_sgd_ref(int64_t n, R *w, R *momentum, const R *g, const lti_sgd_step *c)
 {
     for (int64_t i = 0; i < n; i++) {

@@ -1,5 +1,5 @@
 /* simd_fill.c - puts this instruction set's kernels into a table that holds a lesser set. What is not named here
- * (log, some encoders) stays what it was: too rare to be worth a version of its own. */
+ * (log, some encoders, depthwise_data) stays what it was: too rare to be worth a version of its own. */
 #include "kernels/simd/vec.h"
 
 #define USE(name) table->name = LTI_FN(name)
@@ -12,9 +12,13 @@ void LTI_PASTE(lti_kernels_fill, _, LTI_ISA)(lti_kernels *table)
     USE(swiglu), USE(swiglu_grad);
     USE(sum), USE(max), USE(dot), USE(sum_squares), USE(all_finite);
     USE(rms_norm), USE(rms_norm_grad), USE(layer_norm), USE(layer_norm_grad);
+    USE(channel_moments), USE(channel_norm), USE(channel_norm_sums), USE(channel_norm_grad), USE(running_average);
     USE(softmax), USE(softmax_grad), USE(log_softmax), USE(cross_entropy), USE(rope);
     USE(attention), USE(attention_grad_q), USE(attention_grad_kv);
-    USE(adamw), USE(sgd), USE(dropout);
+    USE(gemm_panels), USE(lstm_gates), USE(lstm_gates_grad), USE(gru_gates), USE(gru_gates_grad);
+    USE(adamw), USE(adamw8), USE(lion), USE(sgd), USE(dropout);
+    USE(depthwise), USE(depthwise_weight);
+    USE(max_pool), USE(max_pool_grad), USE(avg_pool), USE(avg_pool_grad);
     USE(to_bf16), USE(from_bf16), USE(to_f16), USE(from_f16);
     USE(quantize_q4_0), USE(quantize_q8_0), USE(dequantize_q4_0), USE(dequantize_q4_1), USE(dequantize_q5_0),
         USE(dequantize_q5_1), USE(dequantize_q8_0);

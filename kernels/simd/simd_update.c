@@ -23,6 +23,19 @@ void LTI_FN(adamw)(int64_t n, R *w, R *m, R *v, const R *g, const lti_adamw_step
     }
 }
 
+void LTI_FN(lion)(int64_t n, R *w, R *m, const R *g, const lti_lion_step *c)
+{
+    const vf beta1 = v_set(c->beta1), beta2 = v_set(c->beta2), rest1 = v_set(1 - c->beta1), rest2 = v_set(1 - c->beta2);
+    const vf clip = v_set(c->clip), decay = v_set(c->decay), lr = v_set(c->lr), one = v_set(1);
+    LTI_EACH (i, left, n) {
+        vf grad = v_mul(clip, v_get(g + i, left)), old = v_get(m + i, left);
+        vf mixed = v_add(v_mul(beta1, old), v_mul(rest1, grad));
+        vf sign = v_select(v_or(v_eq(mixed, v_zero()), v_nan(mixed)), mixed, v_copysign(one, mixed));
+        v_put(m + i, flushed(v_add(v_mul(beta2, old), v_mul(rest2, grad))), left);
+        v_put(w + i, v_sub(v_mul(v_get(w + i, left), decay), v_mul(lr, sign)), left);
+    }
+}
+
 void LTI_FN(sgd)(int64_t n, R *w, R *momentum, const R *g, const lti_sgd_step *c)
 {
     const vf mu = v_set(c->momentum), clip = v_set(c->clip), decay = v_set(c->weight_decay), lr = v_set(c->lr);

@@ -177,6 +177,16 @@ VI vi v_addi(vi a, vi b)
     return _mm256_add_epi32(a, b);
 }
 
+VI vf v_get_whole(const int32_t *p, int64_t left)
+{
+    return _mm256_cvtepi32_ps(_mm256_maskload_epi32(p, v_first(left)));
+}
+
+VI void v_put_whole(int32_t *p, vf a, int64_t left)
+{
+    _mm256_maskstore_epi32(p, v_first(left), _mm256_cvttps_epi32(a));
+}
+
 VI vm v_gti(vi a, vi b)
 {
     return _mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b));
@@ -308,6 +318,11 @@ VI vi v_get_bytes(const uint8_t *p)
 VI vi v_shift_right(vi a, int bits)
 {
     return _mm256_srli_epi32(a, bits);
+}
+
+VI vf v_from_ints(vi a)
+{
+    return _mm256_cvtepi32_ps(a);
 }
 
 typedef struct v_table {

@@ -179,6 +179,17 @@ VI vi v_addi(vi a, vi b)
     return _mm512_add_epi32(a, b);
 }
 
+/* Whole numbers stored as int32; 0 past `left`. */
+VI vf v_get_whole(const int32_t *p, int64_t left)
+{
+    return _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(v_first(left), p));
+}
+
+VI void v_put_whole(int32_t *p, vf a, int64_t left)
+{
+    _mm512_mask_storeu_epi32(p, v_first(left), _mm512_cvttps_epi32(a));
+}
+
 VI vm v_gti(vi a, vi b)
 {
     return _mm512_cmpgt_epi32_mask(a, b);
@@ -309,6 +320,12 @@ VI vi v_get_bytes(const uint8_t *p)
 VI vi v_shift_right(vi a, int bits)
 {
     return _mm512_srli_epi32(a, (unsigned)bits);
+}
+
+/* whole numbers as floats */
+VI vf v_from_ints(vi a)
+{
+    return _mm512_cvtepi32_ps(a);
 }
 
 /* 16 floats, and those whose numbers are the low four bits of each index. */

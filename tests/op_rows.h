@@ -1,10 +1,10 @@
-/* rows.h - how a row of the sweep is written: one file of rows a subject (rows_*.c), listed in TS_ROW_FILES.
+/* op_rows.h - how a row of the sweep is written: one file of rows a subject (rows_*.c), listed in TS_ROW_FILES.
  *
  * To add an op: its formula in oracle_*.c, a builder and a row in one of the files; test_rows.c looks for lines of
  * ops.def without a row. The first case of a row is small: it is the one that the allocation test repeats and
  * test_mutants.c breaks. */
-#ifndef TS_ROWS_H
-#define TS_ROWS_H
+#ifndef TS_OP_ROWS_H
+#define TS_OP_ROWS_H
 
 #include "tests/oracle_ops.h"
 

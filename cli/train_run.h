@@ -1,0 +1,24 @@
+/* train_run.h - one run of `lathe train`, for the files it is made of. */
+#ifndef CLI_TRAIN_RUN_H
+#define CLI_TRAIN_RUN_H
+
+#include "cli/train_options.h"
+
+/* Everything is owned here and freed in cli_train. */
+typedef struct train_run {
+    cli *cli;
+    train_options *o;
+    lt_model *model;
+    lt_dataset *train, *valid;
+    cli_progress progress;
+    char *yaml, *codes_path, *export_report;
+    bool quantized, was_there; /* was_there: --model, so that "before" means something */
+    lt_train_result result;
+    lt_eval_result before, before_codes, after, after_codes;
+} train_run;
+
+/* Opens or makes the model, and opens the data: which comes first depends on which decides about the other
+ * (train_data.c). An exit code. */
+int cli_train_open(train_run *run);
+
+#endif

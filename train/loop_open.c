@@ -1,0 +1,256 @@
+/* loop_open.c - a training run before its first step and after its last: what is trained, with what, from where. */
+#include "train/loop.h"
+
+#include "base/text.h"
+#include "data/files.h"
+#include "kernels/compute_choice.h"
+#include "models/model.h"
+#include "train/metrics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- What is trained ---- */
+
+/* Whether one of the comma-separated globs matches. */
+static bool in_list(const char *list, const char *name)
+{
+    char glob[256];
+    for (const char *at = list; *at;) {
+        size_t n = strcspn(at, ",");
+        if (n < sizeof glob) {
+            memcpy(glob, at, n);
+            glob[n] = 0;
+            if (lt_glob(glob, name)) return true;
+        }
+        at += n + (at[n] == ',');
+    }
+    return false;
+}
+
+static lt_status choose_trainable(lti_loop *l)
+{
+    lt_params *params = lt_model_params(l->model);
+    l->n_params = lt_params_count(params);
+    l->was_trainable = lti_alloc_array(l->ctx, (size_t)l->n_params + 1, sizeof *l->was_trainable);
+    if (!l->was_trainable) return LT_ENOMEM;
+    for (int i = 0; i < l->n_params; i++) {
+        lt_param *p = lt_params_at(params, i);
+        const char *name = lt_param_name(p);
+        l->was_trainable[i] = lt_param_trainable(p);
+        bool wanted = !l->config->train_only || in_list(l->config->train_only, name);
+        bool frozen = l->config->freeze && in_list(l->config->freeze, name);
+        if (!wanted || frozen) lt_param_set_trainable(p, false);
+    }
+    return LT_OK;
+}
+
+/* Classes that have no names yet get the data's. */
+static lt_status name_classes(lti_loop *l)
+{
+    const char *name = lt_model_label(l->model, 0);
+    bool unnamed = !name || strncmp(name, "LABEL_", 6) == 0;
+    bool told = lt_model_classes(l->model) > 0 && lt_dataset_label(l->train, 0);
+    return unnamed && told ? lti_model_take_labels(l->model, l->train) : LT_OK;
+}
+
+/* Matrices that stay as they are, in half the bytes. */
+static lt_status narrow_frozen(lti_loop *l)
+{
+    lt_dtype type;
+    lti_config_type(l->config->frozen_type, &type);
+    for (int i = 0; type != LT_F32 && i < l->n_params; i++) {
+        lt_param *p = lt_params_at(lt_model_params(l->model), i);
+        bool matrix = lt_param_role(p) == LT_WEIGHT && lt_param_type(p) == LT_F32 && lt_param_rank(p) >= 2;
+        if (matrix && !lt_param_trainable(p)) LTI_TRY(lt_param_narrow(p, type));
+    }
+    return LT_OK;
+}
+
+/* Moments and averages of an earlier training of this model are no part of a new run. */
+static void forget_earlier(lti_loop *l)
+{
+    static const char *const moments[] = {"*:adam.[mv]", "*:adam8.*", "*:sgd.u", "*:lion.m", "*:muon.u"};
+    lt_params *params = lt_model_params(l->model);
+    for (int i = 0; i < lt_params_count(params); i++) {
+        lt_param *p = lt_params_at(params, i);
+        const char *name = lt_param_name(p);
+        if (lt_param_role(p) != LT_STATE) continue;
+        bool moment = false;
+        for (int k = 0; k < LTI_COUNT(moments); k++) moment = moment || lt_glob(moments[k], name);
+        if (moment) {
+            memset(lt_param_data(p), 0, lt_param_bytes(p));
+            lt_param_touch(p);
+        } else if (lt_glob("*:ema", name)) {
+            char weight[256];
+            snprintf(weight, sizeof weight, "%.*s", (int)(strlen(name) - 4), name);
+            const lt_param *w = lt_params_find(params, weight);
+            if (w && lt_param_bytes(w) == lt_param_bytes(p)) {
+                memcpy(lt_param_data(p), lt_param_read(w), lt_param_bytes(p));
+                lt_param_touch(p);
+            }
+        }
+    }
+}
+
+/* ---- With what ---- */
+
+static int64_t steps_of(const lti_loop *l)
+{
+    if (l->config->steps) return l->config->steps;
+    double batches = l->config->epochs * (double)lt_batches_per_epoch(l->batches);
+    int64_t steps = (int64_t)ceil(batches / (double)l->config->grad_accumulation_steps - 1e-9);
+    return steps > 0 ? steps : 1;
+}
+
+static lt_status make_recipe(lti_loop *l)
+{
+    const lt_train_config *c = l->config;
+    bool quantized = c->quant.type != LT_F32 || c->quant.embedding != LT_F32;
+    l->recipe = (lti_recipe){.ctx = l->ctx,
+                             .model = l->model,
+                             .quant = quantized ? &c->quant : NULL,
+                             .optimizer = l->optimizer,
+                             .seed = c->seed,
+                             .fused = c->max_grad_norm == 0 && c->grad_accumulation_steps == 1,
+                             .layout = lti_row_layout_of(l->model, l->train, l->valid),
+                             .smoothing = c->label_smoothing};
+    lti_config_type(c->compute, &l->recipe.compute);
+    lti_config_type(c->store_activations, &l->recipe.store);
+    return lti_recipe_open(&l->recipe);
+}
+
+lt_status lti_loop_open(lti_loop *l)
+{
+    const lt_train_config *c = l->config;
+    lt_optimizer_config optimizer;
+    LTI_TRY(lti_config_check(l->ctx, c));
+    LTI_TRY(lti_check_model(l->ctx, l->model, l->train, true));
+    if (l->valid) LTI_TRY(lti_check_model(l->ctx, l->model, l->valid, true));
+    LTI_TRY(lti_config_optimizer(l->ctx, c, &optimizer));
+    LTI_TRY(lti_config_schedule(l->ctx, c, &l->schedule));
+    if (lt_dataset_rows(l->train) == 0) return lti_fail(l->ctx, LT_EINVAL, "the training data has no row");
+    LTI_TRY(name_classes(l));
+    LTI_TRY(choose_trainable(l));
+    LTI_TRY(narrow_frozen(l));
+    LTI_TRY(lt_batches_create(l->ctx, l->train, NULL, c->batch_size, c->seed, true, &l->batches));
+    LTI_TRY(lt_optimizer_create(l->ctx, lt_model_params(l->model), &optimizer, &l->optimizer));
+    l->was_checkpointed = lt_model_checkpoints(l->model);
+    lt_model_set_checkpoint(l->model, c->checkpoint_activations);
+    l->steps = steps_of(l);
+    l->float_steps = (int64_t)(c->qat_start * (double)l->steps);
+    LTI_TRY(make_recipe(l));
+    if (!c->out) return LT_OK;
+    LTI_TRY(lti_mkdirs(l->ctx, c->out));
+    l->checkpoints = lti_path_join(l->ctx, c->out, "checkpoints");
+    l->metrics_path = lti_path_join(l->ctx, c->out, "metrics.jsonl");
+    return l->checkpoints && l->metrics_path ? LT_OK : LT_ENOMEM;
+}
+
+lt_status lti_loop_choose_compute(lti_loop *l)
+{
+    double f32, bf16;
+    bool said = strcmp(l->config->compute, "auto") || *l->compute_note; /* by the user, or by the checkpoint */
+    if (said) return LT_OK;
+    l->recipe.compute = lti_compute_auto(l->ctx, &f32, &bf16);
+    if (f32 > 0 && bf16 > 0)
+        lti_print(l->compute_note, sizeof l->compute_note, "auto: bf16 is %.2fx f32 here", bf16 / f32);
+    else
+        lti_print(l->compute_note, sizeof l->compute_note, "auto: bf16 is not fast here");
+    return LT_OK;
+}
+
+lt_status lti_loop_open_files(lti_loop *l)
+{
+    if (!l->resumed_from) forget_earlier(l);
+    if (!l->config->out) return LT_OK;
+    /* A checkpoint opens as a model: what it lacks lies in the run's directory. */
+    LTI_TRY(lti_model_describe(l->model, l->config->out, "float32"));
+    if (!l->resumed_from) l->metrics_bytes = -1;
+    LTI_TRY(lti_metrics_open(l->ctx, l->metrics_path, l->metrics_bytes, l->at.step, &l->metrics));
+    return lti_events_open(l->ctx, l->config->out, l->at.step, &l->events);
+}
+
+void lti_loop_close(lti_loop *l)
+{
+    lt_params *params = lt_model_params(l->model);
+    lti_loader_free(l->loader);
+    for (int i = 0; l->was_trainable && i < l->n_params; i++) /* but what was narrowed stays frozen */
+        if (lt_param_type(lt_params_at(params, i)) == LT_F32)
+            lt_param_set_trainable(lt_params_at(params, i), l->was_trainable[i]);
+    if (l->optimizer) lt_model_set_checkpoint(l->model, l->was_checkpointed);
+    if (l->recipe.plans) lti_recipe_close(&l->recipe);
+    lt_optimizer_free(l->optimizer);
+    lt_batches_free(l->batches);
+    lti_metrics_close(l->metrics);
+    lti_events_close(&l->events);
+    lti_free(l->ctx, l->was_trainable);
+    lti_free(l->ctx, l->checkpoints);
+    lti_free(l->ctx, l->metrics_path);
+    lti_free(l->ctx, l->resumed_from);
+}
+
+/* ---- What there is to say ---- */
+
+static int64_t trainable_elements(const lti_loop *l)
+{
+    int64_t n = 0;
+    for (int i = 0; i < lt_optimizer_count(l->optimizer); i++) n += lt_param_count(lt_optimizer_param(l->optimizer, i));
+    return n;
+}
+
+lt_status lti_loop_tell_start(lti_loop *l, const lt_forecast *forecast)
+{
+    if (!l->config->on_start) return LT_OK;
+    char *sample = NULL, *table = NULL;
+    lt_status status = lt_dataset_show(l->train, lt_model_tokenizer(l->model), 0, "\x01", "\x02", &sample);
+    if (status == LT_OK && l->recipe.quant) status = lti_describe_codes(l->model, l->recipe.quant, &table);
+    lt_train_start start = {.parameters = lt_model_parameters(l->model),
+                            .trainable = trainable_elements(l),
+                            .steps = l->steps,
+                            .first_step = l->at.step,
+                            .train_rows = lt_dataset_rows(l->train),
+                            .train_tokens = lt_dataset_scored(l->train),
+                            .valid_rows = l->valid ? lt_dataset_rows(l->valid) : 0,
+                            .classes = lt_model_classes(l->model),
+                            .resumed_from = l->resumed_from,
+                            .skipped = l->skipped,
+                            .qat_table = table ? table : "",
+                            .sample = sample ? sample : "",
+                            .compute = lt_dtype_name(l->recipe.compute),
+                            .compute_note = l->compute_note,
+                            .forecast = *forecast};
+    if (status == LT_OK) l->config->on_start(l->config->user, &start);
+    lt_buffer_free(l->ctx, sample);
+    lt_string_free(l->ctx, table);
+    return status;
+}
+
+enum { MOST_RUNS = 16 };
+
+/* The run itself and those of `compare`, by the names of their directories. */
+lt_status lti_loop_report(lti_loop *l)
+{
+    char *names[MOST_RUNS] = {NULL}, *paths[MOST_RUNS] = {NULL};
+    char *report = lti_path_join(l->ctx, l->config->out, "report.html");
+    int n = 0;
+    lt_status status = report ? LT_OK : LT_ENOMEM;
+    for (const char *at = l->config->out; at && *at && n < MOST_RUNS && status == LT_OK; n++) {
+        size_t length = n == 0 ? strlen(at) : strcspn(at, ",");
+        names[n] = lti_alloc(l->ctx, length + 1);
+        if (names[n]) memcpy(names[n], at, length);
+        paths[n] = names[n] ? lti_path_join(l->ctx, names[n], "metrics.jsonl") : NULL;
+        if (!paths[n]) status = LT_ENOMEM;
+        at = n == 0 ? l->config->compare : at + length + (at[length] == ',');
+    }
+    if (status == LT_OK)
+        status = lt_report_write(l->ctx, report, "lathe train", n, (const char *const *)names,
+                                 (const char *const *)paths, NULL);
+    for (int i = 0; i < MOST_RUNS; i++) {
+        lti_free(l->ctx, names[i]);
+        lti_free(l->ctx, paths[i]);
+    }
+    lti_free(l->ctx, report);
+    return status;
+}
