@@ -1,7 +1,8 @@
 /* fuse.c - selecting and rewriting nodes before they are ordered: dead code, common subexpressions, fusion.
  *
- * Lazy clones are never merged with their original: they exist to be computed a second time. They are fused as their
- * original is, so that the second time gives the same bits. */
+ * Lazy clones are never merged with their original: they exist to be computed a second time. (Casts of one clone are
+ * merged with each other, as those of its original were.) They are fused as their original is, so that the second time
+ * gives the same bits. */
 #include "autograd/compile.h"
 
 #include <string.h>
@@ -46,7 +47,8 @@ static void mark_live(lti_compiler *c)
 
 static bool mergeable(const lti_node *n)
 {
-    return !(n->op->flags & (LTI_EFFECT | LTI_NO_CSE)) && !(n->flags & LTI_NODE_LAZY) && n->after == LTI_NONE;
+    bool lazy = n->flags & LTI_NODE_LAZY && n->op != &lti_op_cast;
+    return !(n->op->flags & (LTI_EFFECT | LTI_NO_CSE)) && !lazy && n->after == LTI_NONE;
 }
 
 /* A cast looks at elements alone: casts of one value and of a view of it are one. */
@@ -70,6 +72,7 @@ static uint64_t hash_node(const lti_compiler *c, const lti_node *n)
 static bool equal_nodes(const lti_compiler *c, const lti_node *a, const lti_node *b)
 {
     if (a->op != b->op || a->n_in != b->n_in || a->attr_size != b->attr_size || a->segment != b->segment) return false;
+    if ((a->flags ^ b->flags) & LTI_NODE_LAZY) return false;
     for (int k = 0; k < a->n_in; k++) {
         lti_ref x = essence(c, a, k), y = essence(c, b, k);
         if (x.node != y.node || x.output != y.output) return false;

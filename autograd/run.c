@@ -6,6 +6,7 @@
 #include "autograd/planned.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "kernels/conv.h"
 #include "kernels/gemm.h"
 
 #include <math.h>
@@ -152,8 +153,10 @@ const void *lt_result(const lt_plan *plan, int index)
 
 const char *lt_kernels_in_use(void)
 {
-    static char text[160];
-    snprintf(text, sizeof text, "%s, %s products, %s", lti_isa(), lti_gemm_provider(), lti_gemm_versions());
+    static char text[200];
+    const char *conv = lti_conv_forced();
+    snprintf(text, sizeof text, "%s, %s products, %s%s%s", lti_isa(), lti_gemm_provider(), lti_gemm_versions(),
+             conv ? ", convolutions by " : "", conv ? conv : "");
     return text;
 }
 

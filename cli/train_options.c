@@ -7,6 +7,7 @@
 #define DATA "Data"
 #define STEPS "Steps and memory"
 #define OPTIMIZER "Optimizer"
+#define RANGE "Range test of the learning rate"
 #define OUTPUT "Output"
 #define QAT "Quantization-aware training"
 
@@ -86,6 +87,14 @@ static const cli_option options[] = {
     {"momentum", CLI_REAL, C(momentum), "0", OPTIMIZER, "sgd; muon: 0 counts as 0.95", .low = 0, .high = 0.999999},
     {"max_grad_norm", CLI_REAL, C(max_grad_norm), "1", OPTIMIZER,
      "gradients are clipped to this norm; 0: not, and updates run inside the backward", .low = 0, .high = 1e9},
+
+    {"lr_find", CLI_SWITCH, AT(lr_find), .group = RANGE,
+     .help = "do not train: raise the rate step by step, write OUT/lr_find.svg and suggest one"},
+    {"lr_find_low", CLI_REAL, AT(lr_find_low), "1e-7", RANGE, "where it begins", .low = 1e-30, .high = 1e6},
+    {"lr_find_high", CLI_REAL, AT(lr_find_high), "1", RANGE, "where it ends, unless the loss diverges before",
+     .low = 1e-30, .high = 1e6},
+    {"lr_find_steps", CLI_INT, AT(lr_find_steps), "100", RANGE, "steps from one to the other", .low = 10,
+     .high = 100000},
 
     {"qat", CLI_CHOICE, AT(quant.type), .group = QAT, .value = "TYPE", .choices = "q4_0|q8_0", .later = CLI_QUANT_LATER,
      .help = "train linear layers on the grid of this type (q4_0, q8_0); the codes are exported and evaluated"},

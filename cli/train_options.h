@@ -14,7 +14,10 @@ typedef struct train_options {
     cli_quant quant;
     const char *export_path, *save_dtype;
     const char *only_none, *only_dynamic, *only_ste; /* options with one value in this version */
-    lt_train_config config;                          /* the table writes the library's config directly */
+    bool lr_find;                                    /* the range test in place of training */
+    double lr_find_low, lr_find_high;
+    int64_t lr_find_steps;
+    lt_train_config config; /* the table writes the library's config directly */
 } train_options;
 
 /* The verb (verb_train.c); `target` is a train_options. */

@@ -20,5 +20,7 @@ typedef struct train_run {
 /* Opens or makes the model, and opens the data: which comes first depends on which decides about the other
  * (train_data.c). An exit code. */
 int cli_train_open(train_run *run);
+/* The range test of the learning rate (train_lr_find.c). An exit code. */
+int cli_train_lr_find(train_run *run);
 
 #endif

@@ -273,6 +273,11 @@ int cli_train(cli *c, void *target)
     if (!r.yaml || !r.codes_path) code = cli_fail(c, EXIT_MEMORY, "out of memory at the start");
     if (!code) code = cli_train_open(&r);
     if (!code) code = prepare_output(&r);
+    if (!code && r.o->lr_find) {
+        code = cli_train_lr_find(&r);
+        train_free(&r);
+        return code;
+    }
     if (!code) code = measure_before(&r);
     if (!code) code = train_it(&r);
     if (!code) code = finish(&r);

@@ -73,11 +73,23 @@ bool lti_conv_force(const char *provider)
     return true;
 }
 
-static const lti_conv_backend *choose(const lti_conv_shape *s, lti_conv_kind kind)
+/* What somebody has asked for, or NULL. */
+static const lti_conv_backend *wanted(void)
 {
     pthread_once(&once, read_environment);
     const lti_conv_backend *p = atomic_load(&forced);
-    if (!p) p = by_environment;
+    return p ? p : by_environment;
+}
+
+const char *lti_conv_forced(void)
+{
+    const lti_conv_backend *p = wanted();
+    return p ? p->name : NULL;
+}
+
+static const lti_conv_backend *choose(const lti_conv_shape *s, lti_conv_kind kind)
+{
+    const lti_conv_backend *p = wanted();
     if (p && p->can(s, kind)) return p;
     for (int i = 0; i < LTI_COUNT(providers); i++)
         if (providers[i]->prefers(s, kind)) return providers[i];

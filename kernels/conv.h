@@ -35,6 +35,7 @@ lt_status lti_conv_run(lti_conv *conv, const lt_real *a, const lt_real *b, lt_re
 /* Rows or columns of y along axis 0 or 1 for `size` of x: 0 when no window fits. */
 int64_t lti_conv_outputs(const lti_conv_shape *shape, int axis, int64_t size);
 const char *lti_conv_provider(const lti_conv *conv); /* who runs it */
+const char *lti_conv_forced(void);                   /* the name that LT_CONV or lti_conv_force gave, or NULL */
 bool lti_conv_force(const char *provider); /* for tests and bench; NULL: back to the default. false: not built in */
 
 #endif

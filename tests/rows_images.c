@@ -71,9 +71,9 @@ CASES(conv2d) = {
     }
 /* Kernel, strides, pads. */
 CASES(max_pool2d) = {
-    POOL(0, DISTINCT(2, 4, 5, 3), 2, 2, 2, 2, 0, 0),  POOL(0, DISTINCT(2, 7, 6, 17), 3, 3, 2, 2, 1, 1),
-    POOL(0, DISTINCT(1, 5, 6, 16), 3, 2, 1, 1, 1, 1), POOL(0, DISTINCT(2, 5, 5, 2), 1, 1, 2, 3, 0, 0),
-    POOL(0, DISTINCT(1, 3, 4, 5), 3, 4, 3, 4, 0, 0),  POOL(0, DISTINCT(1, 8, 7, 4), 2, 3, 3, 4, 0, 0),
+    POOL(0, DISTINCT(2, 4, 5, 3), 2, 2, 2, 2, 0, 0),    POOL(0, DISTINCT(2, 7, 6, 17), 3, 3, 2, 2, 1, 1),
+    POOL(0, DISTINCT(1, 5, 6, 16), 3, 2, 1, 1, 1, 1),   POOL(0, DISTINCT(2, 5, 5, 2), 1, 1, 2, 3, 0, 0),
+    POOL(0, DISTINCT(1, 3, 4, 5), 3, 4, 3, 4, 0, 0),    POOL(0, DISTINCT(1, 8, 7, 4), 2, 3, 3, 4, 0, 0),
     POOL(0, DISTINCT(9, 16, 16, 32), 2, 2, 2, 2, 0, 0),
 };
 CASES(avg_pool2d) = {

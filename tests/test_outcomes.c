@@ -81,7 +81,7 @@ static void report_of_a_run(void)
     c.eval_every = 2;
     TS_OK(p.ctx, lt_train(m, train, valid, &c, &r));
     char *html = toy_read(ts_at(&p, "report.html"), NULL);
-    TS_CHECK(html && count(html, "<svg") == 4 && count(html, "<polyline") == 4, "four curves");
+    TS_CHECK(html && count(html, "<svg") == 7 && count(html, "<polyline") == 6, "six curves and the time by operator");
     TS_CHECK(html && strstr(html, "Training loss") && strstr(html, "Validation loss") &&
                  strstr(html, "Learning rate") && strstr(html, "Gradient norm"),
              "with their names");

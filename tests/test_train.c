@@ -238,7 +238,7 @@ static void wrong_options(void)
     c = toy_config(1), c.lr_schedule = NULL;
     TS_REFUSED(ctx, try_train(ctx, &c), LT_EINVAL, "lr_schedule is NULL");
     c = toy_config(1), c.beta1 = 1;
-    TS_REFUSED(ctx, try_train(ctx, &c), LT_EINVAL, "beta1 1, beta2 0.999");
+    TS_REFUSED(ctx, try_train(ctx, &c), LT_EINVAL, "beta1 1");
     c = toy_config(1), c.eps = 0;
     TS_REFUSED(ctx, try_train(ctx, &c), LT_EINVAL, "eps 0");
     c = toy_config(1), c.freeze = "*";

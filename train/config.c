@@ -16,9 +16,9 @@ void lt_train_config_init(lt_train_config *config)
                                 .lr_schedule = "cosine",
                                 .warmup_ratio = 0.05,
                                 .optimizer = "adamw",
-                                .beta1 = 0.9,
-                                .beta2 = 0.999,
-                                .eps = 1e-8,
+                                .beta1 = -1,
+                                .beta2 = -1,
+                                .eps = -1,
                                 .max_grad_norm = 1,
                                 .layer_decay = 1,
                                 .compute = "f32",
@@ -100,7 +100,6 @@ lt_status lti_config_optimizer(lt_ctx *ctx, const lt_train_config *c, lt_optimiz
         return lti_fail(ctx, LT_EINVAL, "optimizer '%s' is not known; adamw, adamw_8bit, lion, muon and sgd are",
                         c->optimizer);
     o->beta1 = c->beta1, o->beta2 = c->beta2, o->eps = c->eps;
-    if (o->kind == LT_LION && o->beta2 == 0.999) o->beta2 = -1; /* nobody chose it: AdamW's default is not Lion's */
     o->momentum = c->momentum;
     o->weight_decay = c->weight_decay;
     o->max_grad_norm = c->max_grad_norm;

@@ -5,6 +5,7 @@
 #include "data/files.h"
 #include "kernels/compute_choice.h"
 #include "models/model.h"
+#include "optim/moments.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -66,32 +67,6 @@ static lt_status narrow_frozen(lti_loop *l)
         if (matrix && !lt_param_trainable(p)) LTI_TRY(lt_param_narrow(p, type));
     }
     return LT_OK;
-}
-
-/* Moments and averages of an earlier training of this model are no part of a new run. */
-static void forget_earlier(lti_loop *l)
-{
-    static const char *const moments[] = {"*:adam.[mv]", "*:adam8.*", "*:sgd.u", "*:lion.m", "*:muon.u"};
-    lt_params *params = lt_model_params(l->model);
-    for (int i = 0; i < lt_params_count(params); i++) {
-        lt_param *p = lt_params_at(params, i);
-        const char *name = lt_param_name(p);
-        if (lt_param_role(p) != LT_STATE) continue;
-        bool moment = false;
-        for (int k = 0; k < LTI_COUNT(moments); k++) moment = moment || lt_glob(moments[k], name);
-        if (moment) {
-            memset(lt_param_data(p), 0, lt_param_bytes(p));
-            lt_param_touch(p);
-        } else if (lt_glob("*:ema", name)) {
-            char weight[256];
-            snprintf(weight, sizeof weight, "%.*s", (int)(strlen(name) - 4), name);
-            const lt_param *w = lt_params_find(params, weight);
-            if (w && lt_param_bytes(w) == lt_param_bytes(p)) {
-                memcpy(lt_param_data(p), lt_param_read(w), lt_param_bytes(p));
-                lt_param_touch(p);
-            }
-        }
-    }
 }
 
 /* ---- With what ---- */
@@ -163,7 +138,7 @@ lt_status lti_loop_choose_compute(lti_loop *l)
 
 lt_status lti_loop_open_files(lti_loop *l)
 {
-    if (!l->resumed_from) forget_earlier(l);
+    if (!l->resumed_from) lti_forget_moments(lt_model_params(l->model)); /* of an earlier training of this model */
     if (!l->config->out) return LT_OK;
     /* A checkpoint opens as a model: what it lacks lies in the run's directory. */
     LTI_TRY(lti_model_describe(l->model, l->config->out, "float32"));

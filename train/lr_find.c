@@ -6,6 +6,7 @@
  * of the rate where it was lowest if that is less: the customary two readings of the picture, and the careful one. */
 #include "base/text.h"
 #include "data/files.h"
+#include "optim/moments.h"
 #include "train/loop.h"
 #include "train/plot.h"
 
@@ -47,6 +48,7 @@ static lt_status save_model(range_test *t)
 static void restore_model(range_test *t)
 {
     lt_params *params = lt_model_params(t->loop.model);
+    lti_forget_moments(params);
     for (int i = 0; t->saved && i < t->n_params; i++) {
         lt_param *p = lt_params_at(params, i);
         if (!t->saved[i]) continue;
@@ -139,6 +141,7 @@ static lt_status run_test(range_test *t, const char *svg, lt_lr_found *found)
     t->average = t->loss + t->steps;
     LTI_TRY(lti_loop_open(&t->loop));
     LTI_TRY(lti_loop_choose_compute(&t->loop));
+    lti_forget_moments(lt_model_params(t->loop.model));
     t->loop.steps = t->steps;
     lt_schedule_init(&t->loop.schedule); /* constant: each step says its own rate */
     t->loop.started = lti_seconds();

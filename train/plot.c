@@ -71,8 +71,8 @@ void lti_plot(lti_text *t, const char *title, const lti_curve *curves, int runs,
     frame f = frame_of(curves, runs, log_x);
     if (!(f.x1 >= f.x0)) return;
     if (title) lti_text_format(t, "<h2>%s</h2>\n", title);
-    lti_text_format(t, "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' width='%d' role='img'>", WIDTH,
-                    HEIGHT, WIDTH);
+    lti_text_format(t, "<svg%s viewBox='0 0 %d %d' width='%d' role='img'>",
+                    title ? "" : " xmlns='http://www.w3.org/2000/svg'", WIDTH, HEIGHT, WIDTH);
     draw_axes(t, &f);
     for (int r = 0; r < runs; r++) draw_curve(t, &f, &curves[r], lti_colour(r));
     lti_text_format(t, "</svg>\n");

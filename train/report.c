@@ -128,7 +128,7 @@ static lt_status add_bars(lt_ctx *ctx, lti_text *t, int runs, const char *const 
         any = true;
         lti_text_format(t, "<p>");
         lti_text_html(t, names[r]);
-        lti_text_format(t, "<br><svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 640 22' width='640' role='img'>");
+        lti_text_format(t, "<br><svg viewBox='0 0 640 22' width='640' role='img'>");
         double at = 0;
         for (int i = 0; i < shares.count; i++) {
             lti_text_format(t, "<rect x='%.1f' y='2' width='%.1f' height='18' fill='%s'/>", 640 * at,

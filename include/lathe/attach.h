@@ -32,7 +32,7 @@ typedef struct lt_site {
     lt_param *param; /* whose name is the parameter's: a tied head and the embedding share one */
 } lt_site;
 
-/* Input and output hooks are called at linear layers and heads, output hooks also at embeddings (x is the index there);
+/* Input and output hooks are called at linear layers, convolutions and heads, output hooks also at embeddings (x is the index there);
  * weight hooks everywhere.
  * Hooks may be NULL and return the value to go on with. They record nodes; they must not keep handles.
  *   weight: once per parameter and attachment, however many sites use it. w: [out, in] or as stored.

@@ -75,7 +75,7 @@ typedef struct lt_optimizer_config {
     double max_grad_norm;     /* split: clip the global norm to it; 0: never */
     double layer_decay;       /* rates fall by this factor a layer, from the head down; 1, the default: not */
     double ema_decay;         /* keep "<name>:ema", an average of each trained weight with this decay; 0: none */
-    const char *muon_pattern; /* muon: glob of its matrices; NULL: all but embeddings and heads. Copied */
+    const char *muon_pattern; /* muon: glob of its matrices; NULL: all but embeddings and heads */
     double muon_lr_scale;     /* muon: its rate is lr x this x 0.2 sqrt(max(m, n)) (Liu et al. 2025); default 1 */
     int n_groups;
     const lt_optimizer_group *groups; /* copied by lt_optimizer_create */

@@ -75,7 +75,7 @@ typedef struct lt_train_config {
     double lr_min_ratio;             /* of the learning rate at the end, default 0 */
     const char *optimizer;           /* "adamw" (default), "adamw_8bit", "lion", "muon", "sgd" */
     double weight_decay;             /* default 0 */
-    double beta1, beta2, eps;        /* negative, the default: the optimizer's own */
+    double beta1, beta2, eps;        /* negative (default): the optimizer's own */
     double momentum;                 /* sgd; default 0 */
     double max_grad_norm;            /* default 1; 0: no clipping, updates fused into the backward */
     uint64_t seed;                   /* data order and dropout */
