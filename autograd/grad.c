@@ -111,12 +111,12 @@ static void step_back(walk *w, uint32_t index)
         return;
     }
     uint32_t segment = g->node[index].segment;
+    const char *scope = g->scope;
+    g->scope = g->node[index].name;
     for (int k = 0; k < v.n_in; k++) v.in[k] = lti_kept(&w->keeper, g->node[index].in[k], segment);
     for (int k = 0; k < v.n_out; k++) v.out[k] = lti_kept(&w->keeper, (lti_ref){index, (uint32_t)k}, segment);
     lt_t late = make_late(w, index, &v);
     uint32_t begin = g->count;
-    const char *scope = g->scope;
-    g->scope = g->node[index].name;
     op->vjp(&v);
     if (lti_vjp_mutate) lti_vjp_mutate(op, &v);
     spread_lateness(g, begin, late);

@@ -115,12 +115,7 @@ static lt_t stored(lt_graph *g, lti_ref r)
 {
     lt_t x = {g, r.node, r.output};
     lt_dtype storage = storage_of(g, r);
-    if (storage == lt_type(x)) return x;
-    const char *scope = g->scope;
-    g->scope = g->node[r.node].name;
-    x = narrowed(x, storage);
-    g->scope = scope;
-    return x;
+    return storage == lt_type(x) ? x : narrowed(x, storage);
 }
 
 /* ---- The choice ---- */

@@ -51,13 +51,20 @@ static bool add_edge(orderer *o, uint32_t from, uint32_t effect)
     return true;
 }
 
+static bool input_edges(orderer *o, uint32_t i)
+{
+    const lti_node *n = &o->c->node[i];
+    for (int k = 0; k < n->n_in; k++)
+        if (!add_edge(o, n->in[k].node, i)) return false;
+    return true;
+}
+
 /* Edges into effect i: its inputs, and every live node that must run before it writes. */
 static bool effect_edges(orderer *o, uint32_t i)
 {
     lti_compiler *c = o->c;
     const lti_node *n = &c->node[i];
-    for (int k = 0; k < n->n_in; k++)
-        if (!add_edge(o, n->in[k].node, i)) return false;
+    if (!input_edges(o, i)) return false;
     if (n->after != LTI_NONE && c->live[n->after] && !add_edge(o, n->after, i)) return false;
     for (uint32_t j = 0; j < c->count; j++)
         if (c->live[j] && must_wait(c, i, j) && !add_edge(o, j, i)) return false;
@@ -70,14 +77,6 @@ static bool is_hasty(const lti_node *n)
     if (n->flags & LTI_NODE_EAGER) return true;
     return !(n->op->flags & (LTI_LEAF | LTI_EFFECT)) && !(n->flags & LTI_NODE_LAZY) && n->op->n_out == 1 &&
            lti_value_count(&n->out[0]) == 1;
-}
-
-static bool hasty_edges(orderer *o, uint32_t i)
-{
-    const lti_node *n = &o->c->node[i];
-    for (int k = 0; k < n->n_in; k++)
-        if (!add_edge(o, n->in[k].node, i)) return false;
-    return true;
 }
 
 static lt_status place(orderer *o, uint32_t i);
@@ -125,7 +124,7 @@ static lt_status place_all(orderer *o)
     for (uint32_t i = 0; i < c->count; i++)
         if (c->live[i] && c->node[i].op->flags & LTI_EFFECT && !effect_edges(o, i)) return LT_ENOMEM;
     for (uint32_t i = 0; i < c->count; i++)
-        if (c->live[i] && is_hasty(&c->node[i]) && !hasty_edges(o, i)) return LT_ENOMEM;
+        if (c->live[i] && is_hasty(&c->node[i]) && !input_edges(o, i)) return LT_ENOMEM;
     for (uint32_t i = 0; i < c->count; i++)
         if (c->live[i] && c->node[i].op->flags & LTI_LEAF && c->node[i].after == LTI_NONE) LTI_TRY(place(o, i));
     for (uint32_t i = 0; i < c->count; i++)

@@ -163,7 +163,7 @@ static lt_status train(run *r, long epochs)
     lt_schedule_init(&schedule);
     schedule.kind = LT_LR_COSINE, schedule.lr = 4e-3, schedule.warmup_ratio = 0.05;
     int64_t total = epochs * lt_batches_per_epoch(batches);
-    double sum = 0, rows = 0, start = now(), accuracy;
+    double sum = 0, rows = 0, start = now(), accuracy = 0;
     lt_status status = LT_OK;
     for (int64_t step = 1; step <= total && status == LT_OK; step++) {
         lt_batch batch;

@@ -9,7 +9,11 @@
  * spans hide. The last piece of a prompt is padded on the right to a length there is a plan for; what it leaves in
  * the cache there is written over before anything can see it. Of a piece only the row after the last id goes through
  * the head, which has a fifth of a small model's weights. Rejected: positions a row (a scatter in place of a copy, in
- * every layer and step), and attention to a paged cache, which pays when prompts share beginnings. */
+ * every layer and step), and attention to a paged cache, which pays when prompts share beginnings.
+ *
+ * A recurrent network has states in the caches' place, and nothing can hide padding from a state: its prompts are read
+ * in pieces of exact lengths (powers of two, for few plans) that end where a prompt begins, and `keep` drops what
+ * padding left there. */
 #include "infer/session.h"
 #include "autograd/op.h"
 #include "autograd/ops/lattice_convert.h"
@@ -357,6 +361,15 @@ static lt_status read_prompts(lt_session *s, const lt_ids *prompts, int64_t end,
     return LT_OK;
 }
 
+/* States of a recurrent network to 0; `keep` alone would leave a NaN that an earlier prompt made. */
+static void clear_states(lt_session *s)
+{
+    for (int i = 0; i < lt_params_count(s->params); i++) {
+        lt_param *p = lt_params_at(s->params, i);
+        if (lt_param_role(p) == LT_SCRATCH) memset(lt_param_data(p), 0, lt_param_bytes(p));
+    }
+}
+
 lt_status lt_session_prefill(lt_session *s, int n, const lt_ids *prompts, const lt_real **logits)
 {
     *logits = NULL;
@@ -365,6 +378,7 @@ lt_status lt_session_prefill(lt_session *s, int n, const lt_ids *prompts, const 
         return lti_fail(s->ctx, LT_EINVAL, "prefill: %d prompts in a session of %lld rows", n, (long long)s->batch);
     LTI_TRY(lti_session_check(s, n, prompts));
     LTI_TRY(lay_board(s, n));
+    if (!lt_model_is_transformer(s->model)) clear_states(s);
     int64_t end = 0;
     for (int b = 0; b < n; b++)
         if (prompts[b].count > end) end = prompts[b].count;

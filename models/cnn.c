@@ -6,8 +6,8 @@
  *     logits = W mean over positions of x + b
  *
  * Stage s has filters 2^s channels and (but for the first) begins with a stride of 2. Both kinds call their layers the
- * same, so that one table and one loop serve them. A ReLU that follows a norm at once is computed with it; the one after
- * a sum is a pass of its own. Convolutions have no bias: the norm behind takes it away.
+ * same, so that one table and one loop serve them. A ReLU that follows a norm at once is computed with it; the one
+ * after a sum is a pass of its own. Convolutions have no bias: the norm behind takes it away.
  *
  * Bottleneck blocks and squared-up stems were left out: they pay from a hundred layers and large images on. */
 #include "lathe/nn.h"

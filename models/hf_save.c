@@ -1,7 +1,7 @@
 /* hf_save.c - writing a model as a Hugging Face directory. Each file is written atomically; the weights come last, so
  * that a directory with weights is complete. */
+#include "autograd/ops/lattice_convert.h"
 #include "data/files.h"
-#include "kernels/kernels.h"
 #include "models/model.h"
 
 #include <stdlib.h>
@@ -57,7 +57,7 @@ static lt_status widen_tensor(list *l, const lt_param *p, const lt_real **data)
 {
     lt_real *wide = l->moved[l->count] = lti_alloc_array(l->model->ctx, (size_t)lt_param_count(p), sizeof *wide);
     if (!wide) return LT_ENOMEM;
-    lti_k()->from_bf16(lt_param_count(p), lt_param_read(p), wide);
+    lti_decode(lt_param_count(p), lt_param_type(p), lt_param_read(p), wide);
     *data = wide;
     return LT_OK;
 }
@@ -66,12 +66,13 @@ static lt_status list_tensor(void *user, const lti_tensor *t)
 {
     list *l = user;
     lt_param *p = lt_params_find(l->model->params, t->name);
-    if (!p || (lt_param_type(p) != LT_F32 && lt_param_type(p) != LT_BF16))
+    bool narrow = p && (lt_param_type(p) == LT_BF16 || lt_param_type(p) == LT_F16);
+    if (!p || (lt_param_type(p) != LT_F32 && !narrow))
         return lti_fail(l->model->ctx, LT_EINVAL, "cannot save: parameter '%s' is %s", t->name,
                         p ? lt_dtype_name(lt_param_type(p)) : "missing");
     const lt_real *data = lt_param_read(p);
     bool reversed = t->layout == LTI_CONV1D && t->rank == 2;
-    if (lt_param_type(p) == LT_BF16) LTI_TRY(widen_tensor(l, p, &data));
+    if (narrow) LTI_TRY(widen_tensor(l, p, &data));
     if (lti_layout_differs(t, l->from, l->to)) LTI_TRY(move_tensor(l, t, lt_param_count(p), &data));
     for (int k = 0; k < t->rank; k++) l->shapes[l->count][k] = t->shape[reversed ? t->rank - 1 - k : k];
     lti_hf_name(t, l->model->prefix, l->names[l->count], sizeof *l->names);
@@ -150,6 +151,24 @@ lt_status lti_model_describe(const lt_model *m, const char *directory, const cha
     return m->tokenizer ? lt_tokenizer_save(m->tokenizer, directory) : LT_OK;
 }
 
+/* A weight that is not in the network's table (lt_fold_batch_norm makes biases) would be missing from the file. */
+static lt_status check_known(const lt_model *m)
+{
+    int tensors = 0, weights = 0;
+    char name[160];
+    LTI_TRY(lti_model_each(m, count_tensor, &tensors));
+    for (int i = 0; i < lt_params_count(m->params); i++)
+        weights += lt_param_role(lt_params_at(m->params, i)) == LT_WEIGHT;
+    for (int i = 0; weights > tensors && i < lt_params_count(m->params); i++) {
+        const lt_param *p = lt_params_at(m->params, i);
+        if (lt_param_role(p) == LT_WEIGHT && !lt_model_hf_name(m, lt_param_name(p), name, sizeof name))
+            return lti_fail(m->ctx, LT_EUNSUPPORTED,
+                            "cannot save: '%s' is no tensor of a %s; save the model before folding its norms",
+                            lt_param_name(p), lt_model_family(m));
+    }
+    return LT_OK;
+}
+
 lt_status lt_model_save(const lt_model *m, const char *directory, const char *dtype)
 {
     lt_stored stored;
@@ -168,6 +187,7 @@ lt_status lt_model_save(const lt_model *m, const char *directory, const char *dt
             : stored == LT_STORED_BF16 ? "bfloat16"
             : stored == LT_STORED_F32  ? "float32"
                                        : "float64";
+    if (m->network) LTI_TRY(check_known(m));
     LTI_TRY(lti_model_describe(m, directory, torch));
     return write_weights(m, directory, stored);
 }

@@ -2,8 +2,8 @@
  * network.h.
  *
  * One table of a network's keys serves the line of text, the reader and the writer, so that no size can be forgotten by
- * one of the three. A config.json of lathe's own has no optional keys: a missing one is a damaged file, not a default of
- * whichever version reads it. */
+ * one of the three. A config.json of lathe's own has no optional keys: a missing one is a damaged file, not a default
+ * of whichever version reads it. */
 #include "models/network.h"
 
 #include "base/text.h"
@@ -103,10 +103,11 @@ static lt_status no_such_key(lt_ctx *ctx, const lti_network *network, lti_networ
     return lti_fail(ctx, LT_EINVAL, "init: %s has no '%s'; it has %s", network->name, name, list);
 }
 
-/* "256/128" */
+/* "256/128"; "0": no hidden layer. */
 static lt_status set_widths(lt_ctx *ctx, lt_mlp_config *mlp, const char *key, const char *text)
 {
     mlp->n_hidden = 0;
+    if (!strcmp(text, "0")) return LT_OK;
     while (*text) {
         char number[32];
         double value;

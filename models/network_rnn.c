@@ -186,38 +186,13 @@ static bool *recomputes(lti_network_config *c)
     return &c->rnn.checkpoint;
 }
 
-const lti_network lti_network_lstm = {
-    .name = "lstm",
-    .model_type = "lathe-lstm",
-    .defaults = lstm_defaults,
-    .keys = keys_of,
-    .take_rows = take_rows,
-    .check = check,
-    .facts = facts,
-    .each = each,
-    .params = params_of,
-    .hidden = hidden,
-    .head = head,
-    .loss = loss,
-    .caches = caches,
-    .step = step,
-    .recomputes = recomputes,
-};
+/* All but what they are called and which kind the defaults choose. */
+#define RECURRENT(kind)                                                                                                \
+    {                                                                                                                  \
+        .name = #kind, .model_type = "lathe-" #kind, .defaults = kind##_defaults, .keys = keys_of,                     \
+        .take_rows = take_rows, .check = check, .facts = facts, .each = each, .params = params_of, .hidden = hidden,   \
+        .head = head, .loss = loss, .caches = caches, .step = step, .recomputes = recomputes,                          \
+    }
 
-const lti_network lti_network_gru = {
-    .name = "gru",
-    .model_type = "lathe-gru",
-    .defaults = gru_defaults,
-    .keys = keys_of,
-    .take_rows = take_rows,
-    .check = check,
-    .facts = facts,
-    .each = each,
-    .params = params_of,
-    .hidden = hidden,
-    .head = head,
-    .loss = loss,
-    .caches = caches,
-    .step = step,
-    .recomputes = recomputes,
-};
+const lti_network lti_network_lstm = RECURRENT(lstm);
+const lti_network lti_network_gru = RECURRENT(gru);

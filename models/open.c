@@ -232,8 +232,8 @@ static lt_status read_carried(lt_model *m, const char *key, json_t **json)
     return lti_json_parse(m->ctx, lt_gguf_path(m->weights.gguf), 0, text.text, (size_t)text.bytes, json);
 }
 
-/* GGUF keeps real numbers as f32: 1e-6 comes out as 9.99999997e-07. Where the carried config.json has the number that was
- * rounded, that one is meant. */
+/* GGUF keeps real numbers as f32: 1e-6 comes out as 9.99999997e-07. Where the carried config.json has the number that
+ * was rounded, that one is meant. */
 static void adopt_numbers(const lt_transformer_config *told, lt_transformer_config *c)
 {
     const struct {

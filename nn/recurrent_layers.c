@@ -1,8 +1,8 @@
 /* recurrent_layers.c - LSTM and GRU, whose two weights are sites of their own: "<name>.ih" and "<name>.hh".
  *
- * The input's product passes all of its site's hooks, as a linear layer's does. The state's product happens step by step
- * inside an op: a weight hook reaches it, input hooks are not called, and an output hook, which must see the product,
- * is an error. */
+ * The input's product passes all of its site's hooks, as a linear layer's does. The state's product happens step by
+ * step inside an op: a weight hook reaches it, input hooks are not called, and an output hook, which must see the
+ * product, is an error. */
 #include "nn/sites.h"
 
 #include "autograd/ops/recurrent_parts.h"

@@ -5,7 +5,7 @@
 #include "lathe/nn.h"
 
 /* Opens the layer's scope and finds its weight: the parameter "<scope>.weight", or `weight` by its full name. The scope
- * stays open until the layer is recorded (lt_scope_end). site.param is NULL, and the graph holds the error, without it. */
+ * stays open until the layer is recorded (lt_scope_end). Without a weight site.param is NULL, and the graph fails. */
 lt_site lti_open_site(lt_t x, const char *name, lt_site_kind kind, const char *weight);
 /* The layer's own parameter `suffix` as f32, or nil when it has none. */
 lt_t lti_own(const lt_site *site, const char *suffix);

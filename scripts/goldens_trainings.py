@@ -201,7 +201,7 @@ CASES = [
     case("depthwise cnn", "cnn", cnn(True), IMAGES, optimizer("sgd", 0.05, 1e-3, momentum=0.9)),
     case("averaged cnn", "cnn", cnn(), IMAGES, optimizer("adamw", 2e-2, layer_decay=0.8, ema_decay=0.8)),
     case("orthogonal cnn", "cnn", cnn(), IMAGES, optimizer("muon", 2e-2)),
-    case("lstm language model", "rnn", rnn(vocab=11), TEXTS, optimizer("adamw", 2e-2, clip_norm=0.5)),
+    case("lstm language model", "rnn", rnn(vocab=11), TEXTS, optimizer("adamw", 2e-2, clip_norm=0.165)),
     case("lstm of texts", "rnn", rnn(vocab=11, classes=3), TEXTS, optimizer("muon", 2e-2), ends=True),
     case("gru of series", "rnn", rnn(True, inputs=3, classes=4), SERIES, optimizer("lion", 3e-3)),
 ]

@@ -1,6 +1,6 @@
 /* kernel_cases_images.h - cases of test_kernels.c for kernels over windows of an image. Part of that file.
  *
- * 3 x 4 pixels of n/12 channels, so that all tails occur; windows of several sizes, steps and dilations, with borders. */
+ * 3 x 4 pixels of n/12 channels, so that all tails occur; windows of several sizes and steps, with borders. */
 
 static lti_window window_of(const point *p, bool pooling)
 {

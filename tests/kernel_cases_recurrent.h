@@ -1,5 +1,5 @@
-/* kernel_cases_recurrent.h - cases of test_kernels.c: the products and gates of recurrent networks. Included there alone,
- * after what it defines. */
+/* kernel_cases_recurrent.h - cases of test_kernels.c: the products and gates of recurrent networks. Included there
+ * alone, after what it defines. */
 #ifndef TS_KERNEL_CASES_RECURRENT_H
 #define TS_KERNEL_CASES_RECURRENT_H
 

@@ -2,9 +2,9 @@
 #include "lathe/recurrent.h"
 #include "tests/op_rows.h"
 
-/* x, w_ih, w_hh, then what the flags name, in this order: 1 b_ih, 2 b_hh, 4 h0, 8 c0. arg[0]: the value is y with the last
- * c after its last step (0), y (1), the last c (2), the last h (3). number, if any, scales w_hh: the steps of a large state
- * would amplify each other, and central differences would be worth nothing. */
+/* x, w_ih, w_hh, then what the flags name, in this order: 1 b_ih, 2 b_hh, 4 h0, 8 c0. arg[0]: the value is y with the
+ * last c after its last step (0), y (1), the last c (2), the last h (3). number, if any, scales w_hh: the steps of a
+ * large state would amplify each other, and central differences would be worth nothing. */
 static lt_t next(lt_graph *g, const ts_case *c, const lt_t *x, unsigned flag, int *at)
 {
     return c->flags & flag ? x[(*at)++] : lt_nil(g);

@@ -1,5 +1,5 @@
-/* test_networks.c - what models and layers compute: decoding with caches, recomputation, rotary layouts, the perceptron,
- * and layers whose parameters are missing. PyTorch's numbers are in test_goldens.c. */
+/* test_networks.c - what models and layers compute: decoding with caches, recomputation, rotary layouts, the
+ * perceptron, and layers whose parameters are missing. PyTorch's numbers are in test_goldens.c. */
 #include "lathe/models.h"
 #include "lathe/nn.h"
 #include "tests/toys.h"

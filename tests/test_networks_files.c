@@ -1,5 +1,6 @@
-/* test_networks_files.c - the files of CNNs, perceptrons and recurrent networks: an opened model is held to the one that
- * was saved, and a file that lies is refused with its reason. */
+/* test_networks_files.c - the files of CNNs, perceptrons and recurrent networks: an opened model is held to the one
+ * that was saved, and a file that lies is refused with its reason. */
+#include "lathe/nn.h"
 #include "tests/network_kinds.h"
 
 /* ---- Files ---- */
@@ -41,6 +42,44 @@ static void every_kind_comes_back(void)
         if (m) comes_back(&p, &nk_kinds[i], m);
         lt_model_free(m);
     }
+    ts_close_place(&p);
+}
+
+/* A frozen matrix held in 16 bits is written as the numbers it stands for. */
+static void narrow_params(void)
+{
+    const lt_dtype types[] = {LT_BF16, LT_F16};
+    ts_place p = ts_open_place();
+    for (int i = 0; i < LTI_COUNT(types); i++) {
+        lt_model *m = nk_make(&p, &nk_kinds[NK_MLP]), *again = NULL;
+        if (!m) continue;
+        lt_param *w = lt_params_find(lt_model_params(m), "fc1.weight");
+        lt_init_constant(w, 0.75);
+        lt_param_set_trainable(w, false);
+        if (TS_OK(p.ctx, lt_param_narrow(w, types[i])) && TS_OK(p.ctx, lt_model_save(m, ts_at(&p, "held"), "F32")) &&
+            TS_OK(p.ctx, lt_model_open(p.ctx, ts_at(&p, "held"), &again))) {
+            const lt_param *read = lt_params_find(lt_model_params(again), "fc1.weight");
+            for (int64_t k = 0; k < lt_param_count(read); k++)
+                if (!TS_CHECK(((const lt_real *)lt_param_read(read))[k] == (lt_real)0.75, "type %d, number %lld", i,
+                              (long long)k))
+                    break;
+        }
+        lt_model_free(again);
+        lt_model_free(m);
+    }
+    ts_close_place(&p);
+}
+
+/* What is no tensor of the network would be left out in silence: the bias that folding a norm makes. */
+static void strangers_are_not_lost(void)
+{
+    ts_place p = ts_open_place();
+    char dir[512];
+    lt_model *m = nk_make(&p, &nk_kinds[NK_CNN]);
+    snprintf(dir, sizeof dir, "%s", ts_at(&p, "folded"));
+    if (m && TS_OK(p.ctx, lt_fold_batch_norm(lt_model_params(m), "stem.conv", "stem.bn", 1e-5)))
+        TS_REFUSED(p.ctx, lt_model_save(m, dir, "F32"), LT_EUNSUPPORTED, "'stem.conv.bias' is no tensor of a cnn");
+    lt_model_free(m);
     ts_close_place(&p);
 }
 
@@ -312,6 +351,8 @@ int lti_suite_networks_files(void)
 {
     return ts_suite("networks_files", 9,
                     (ts_test[]){{"every kind comes back", every_kind_comes_back},
+                                {"matrices held in 16 bits", narrow_params},
+                                {"strangers are not lost", strangers_are_not_lost},
                                 {"files of 16 bits", narrow_files},
                                 {"names of classes", labels},
                                 {"a checkpoint opens", a_checkpoint_opens},

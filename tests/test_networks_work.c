@@ -1,5 +1,5 @@
-/* test_networks_work.c - CNNs, perceptrons and recurrent networks as models: made from a line and from data, refused when
- * the two do not fit, and at work in sessions and evaluations. Their files are in test_networks_files.c. */
+/* test_networks_work.c - CNNs, perceptrons and recurrent networks as models: made from a line and from data, refused
+ * when the two do not fit, and at work in sessions and evaluations. Their files are in test_networks_files.c. */
 #include "lathe/convert.h"
 #include "lathe/evals.h"
 #include "lathe/infer.h"
@@ -97,6 +97,16 @@ static void wrong_lines(void)
     lt_model *m;
     TS_REFUSED(p.ctx, lt_model_create(p.ctx, "mlp:inputs=3,classes=2", "somewhere", 1, &m), LT_EINVAL,
                "has no use for the tokenizer");
+    ts_close_place(&p);
+}
+
+static void no_hidden_layers(void)
+{
+    ts_place p = ts_open_place();
+    lt_model *m = NULL;
+    if (TS_OK(p.ctx, lt_model_create(p.ctx, "mlp:hidden=0,inputs=3,classes=2", NULL, 1, &m)))
+        TS_CHECK(lt_model_parameters(m) == 8, "%lld parameters", (long long)lt_model_parameters(m));
+    lt_model_free(m);
     ts_close_place(&p);
 }
 
@@ -225,6 +235,27 @@ static void recurrent_sessions(void)
     ts_close_place(&p);
 }
 
+/* A prompt that breaks the states (here: one broken row of the embedding) does not reach the next one. */
+static void states_begin_anew(void)
+{
+    ts_place p = ts_open_place();
+    lt_model *m = nk_make(&p, &nk_kinds[NK_GRU_OF_TOKENS]);
+    lt_session *s = NULL;
+    if (m && TS_OK(p.ctx, lt_session_create(m, NULL, &s))) {
+        int32_t bad[] = {7, 8}, good[] = {9, 10};
+        const lt_ids prompts[] = {{bad, 2, 2}, {good, 2, 2}};
+        const lt_real *logits;
+        lt_param *table = lt_params_find(lt_model_params(m), "token_embd.weight");
+        ((lt_real *)lt_param_data(table))[7 * lt_param_shape(table)[1]] = NAN;
+        lt_param_touch(table);
+        TS_REFUSED(p.ctx, lt_session_prefill(s, 1, &prompts[0], &logits), LT_ENONFINITE, "hold a NaN");
+        TS_OK(p.ctx, lt_session_prefill(s, 1, &prompts[1], &logits));
+    }
+    lt_session_free(s);
+    lt_model_free(m);
+    ts_close_place(&p);
+}
+
 /* ---- Evaluation ---- */
 
 static double number_at(const json_t *report, const char *key)
@@ -325,6 +356,8 @@ int lti_suite_networks_work(void)
                                 {"data that does not fit", data_that_does_not_fit},
                                 {"what is for transformers alone", what_is_for_transformers},
                                 {"sessions of recurrent networks", recurrent_sessions},
+                                {"states begin anew", states_begin_anew},
+                                {"a perceptron without hidden layers", no_hidden_layers},
                                 {"evaluation on numbers", evaluates_numbers},
                                 {"evaluation on texts", evaluates_texts}}) ||
            toy_one_thread("networks_work");

@@ -115,6 +115,30 @@ static void averages_stay(void)
     }
 }
 
+/* A layer whose gain and bias are both frozen is frozen as a whole, in a graph that trains, too. */
+static void frozen_layers(void)
+{
+    static const char *const frozen[] = {"bn.weight", "bn.bias"};
+    lt_real x[B * C], evaluated[B * C], y[B * C], before[C];
+    ts_bed t;
+    if (!ts_bed_make(&t) || !add_norm(t.params, "bn", C)) return;
+    ts_fill_normal("frozen", B * C, 1, x);
+    lt_training(t.g, false);
+    run(&t, lt_nn_batch_norm(input(&t, B, C), "bn", NULL), 1, B * C, x, evaluated);
+    memcpy(before, numbers(t.params, "bn.running_mean"), sizeof before);
+    for (int i = LTI_COUNT(frozen); i >= 0; i--) {
+        for (int k = 0; k < LTI_COUNT(frozen); k++) lt_param_set_trainable(lt_params_find(t.params, frozen[k]), k >= i);
+        ts_bed_again(&t);
+        run(&t, lt_nn_batch_norm(input(&t, B, C), "bn", NULL), 1, B * C, x, y);
+        bool stays = ts_same_bytes(sizeof before, before, numbers(t.params, "bn.running_mean"));
+        bool same = ts_same_bytes(sizeof y, y, evaluated);
+        TS_CHECK(stays == (i == 2) && same == (i == 2), "%d of 2 frozen: averages %s, %s values", i,
+                 stays ? "stay" : "move", same ? "the same" : "other");
+        memcpy(before, numbers(t.params, "bn.running_mean"), sizeof before);
+    }
+    ts_bed_drop(&t);
+}
+
 /* A mean that dwarfs the deviation costs no more than x's own rounding, and a constant channel is exactly its bias. */
 static void large_means(void)
 {
@@ -171,6 +195,41 @@ static void relu_inside(void)
     }
 }
 
+/* Where y is exactly 0, no gradient passes: the bias takes off what the norm gave a row, so that any other rounding of
+ * the scale in the backward would count the row. */
+static void relu_cuts_alike(void)
+{
+    enum { ROWS = 12, N = 64, ALL = ROWS * N };
+    static lt_real x[ALL], y[ALL], out[ALL];
+    ts_bed t;
+    lt_plan *plan = NULL;
+    lt_batch_norm_config c;
+    lt_batch_norm_config_init(&c);
+    ts_fill_normal("cut x", ALL, 1, x);
+    if (!ts_bed_make(&t) || !add_norm(t.params, "bn", N)) return;
+    lt_real *bias = lt_param_data(lt_params_find(t.params, "bn.bias"));
+    memset(bias, 0, N * sizeof *bias);
+    if (!run(&t, lt_nn_batch_norm(input(&t, ROWS, N), "bn", &c), 1, ALL, x, out)) return;
+    for (int j = 0; j < N; j++) bias[j] = -out[j];
+    c.relu = true;
+    ts_bed_again(&t);
+    lt_t all[2] = {lt_nn_batch_norm(input(&t, ROWS, N), "bn", &c)},
+         b = lt_param_value(t.g, lt_params_find(t.params, "bn.bias"));
+    lt_grad(lt_sum_all(all[0]), 1, &b, &all[1]);
+    if (TS_OK(t.ctx, lt_compile(t.g, NULL, 2, all, &plan)) && TS_OK(t.ctx, lt_bind(plan, "x", x)) &&
+        TS_OK(t.ctx, lt_run(plan))) {
+        memcpy(y, lt_result(plan, 0), sizeof y);
+        for (int j = 0; j < N; j++) {
+            int passed = 0, counted = (int)((const lt_real *)lt_result(plan, 1))[j];
+            for (int r = 0; r < ROWS; r++) passed += y[r * N + j] > 0;
+            TS_CHECK(y[j] == 0 && passed == counted, "channel %d: %d rows pass, the backward has %d", j, passed,
+                     counted);
+        }
+    }
+    lt_plan_free(plan);
+    ts_bed_drop(&t);
+}
+
 static void message(ts_bed *t, const char *want)
 {
     TS_CHECK(lt_graph_status(t->g) == LT_EINVAL && strstr(lt_graph_message(t->g), want), "'%s' has no '%s'",
@@ -184,8 +243,9 @@ static void errors(void)
     lt_param *p = NULL;
     if (!ts_bed_make(&t)) return;
     if (!add_norm(t.params, "bn", C) || !add(t.params, "lone.weight", 1, (int64_t[]){C}, 0, 1)) return;
-    lt_nn_batch_norm(input(&t, 1, C), "bn", NULL);
-    message(&t, "bn: batch_norm: a single value per channel");
+    lt_t lone = lt_nn_batch_norm(input(&t, 1, C), "bn", NULL); /* the last, short batch of an epoch may be one row */
+    TS_CHECK(!lt_is_nil(lone), "one value a channel takes the running averages");
+    ts_bed_again(&t);
     lt_nn_batch_norm(input(&t, B, C), "lone", NULL);
     message(&t, "no parameter 'lone.bias'");
     lt_nn_group_norm(input(&t, B, C), "lone", 1, 1e-5);
@@ -200,6 +260,8 @@ static void errors(void)
     message(&t, "running_average: a side effect cannot stand between lt_checkpoint_begin and lt_checkpoint_end");
     lt_cross_entropy_smooth(input(&t, B, C), lt_index_input(t.g, "t", 1, (int64_t[]){B}, 0, C), lt_nil(t.g), 1);
     message(&t, "smoothing 1");
+    lt_hinge(input(&t, B, C), lt_index_input(t.g, "t", 1, (int64_t[]){B}, 0, C), lt_nil(t.g), NAN);
+    message(&t, "hinge: margin nan");
     lt_bce(input(&t, B, C), lt_scalar(t.g, "t", 1));
     message(&t, "logits [6,5] with targets []");
     p = lt_params_find(t.params, "lone.weight");
@@ -343,8 +405,10 @@ int lti_suite_norms(void)
 {
     const ts_test tests[] = {{"averages move", averages_move},
                              {"averages stay", averages_stay},
+                             {"frozen layers", frozen_layers},
                              {"large means", large_means},
                              {"ReLU inside", relu_inside},
+                             {"ReLU cuts alike", relu_cuts_alike},
                              {"errors", errors},
                              {"recomputed", recomputed},
                              {"losses of no rows", no_rows},

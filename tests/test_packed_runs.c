@@ -155,8 +155,8 @@ static void other_models(void)
     lt_train_config_init(&c);
     c.steps = 1;
     if (set && model) {
-        TS_REFUSED(p.ctx, lt_train(encoder, set, NULL, &c, &r), LT_EINVAL, "bert is an encoder");
-        TS_REFUSED(p.ctx, lt_evaluate(encoder, set, NULL, 0, &e), LT_EINVAL, "bert is an encoder");
+        TS_REFUSED(p.ctx, lt_train(encoder, set, NULL, &c, &r), LT_EINVAL, "this bert takes texts with a class each");
+        TS_REFUSED(p.ctx, lt_evaluate(encoder, set, NULL, 0, &e), LT_EINVAL, "this bert takes texts with a class each");
         TS_OK(p.ctx, lt_model_save(model, ts_at(&p, "saved"), "F32"));
         if (TS_OK(p.ctx, lt_model_open_frozen(p.ctx, ts_at(&p, "saved"), &frozen)))
             TS_REFUSED(p.ctx, lt_train(frozen, set, NULL, &c, &r), LT_EINVAL, "opened frozen cannot be trained");

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "data/files.h"
+#include "optim/optimizer_parts.h"
 #include "models/model.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
@@ -79,6 +80,9 @@ static json_t *identity(const lti_loop *l)
     const lt_train_config *c = l->config;
     const lt_quant_policy *q = &c->quant;
     lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
+    lt_optimizer_config given, o; /* o: with the kind's own numbers where none was chosen */
+    if (lti_config_optimizer(l->ctx, c, &given) != LT_OK || lti_optimizer_resolve(l->ctx, &given, &o) != LT_OK)
+        return NULL;
     json_t *same = json_pack(
         "{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:s,s:s,s:s,s:f,s:s,"
         "s:s,s:b,s:b}",
@@ -87,7 +91,7 @@ static json_t *identity(const lti_loop *l)
         "steps", (json_int_t)l->steps, "batch_size", (json_int_t)c->batch_size, "grad_accumulation_steps",
         (json_int_t)c->grad_accumulation_steps, "learning_rate", c->learning_rate, "lr_schedule", c->lr_schedule,
         "warmup_ratio", c->warmup_ratio, "lr_min_ratio", c->lr_min_ratio, "optimizer", c->optimizer, "weight_decay",
-        c->weight_decay, "beta1", c->beta1, "beta2", c->beta2, "eps", c->eps, "momentum", c->momentum, "max_grad_norm",
+        c->weight_decay, "beta1", o.beta1, "beta2", o.beta2, "eps", o.eps, "momentum", c->momentum, "max_grad_norm",
         c->max_grad_norm, "qat", lt_dtype_name(q->type), "qat_embedding", lt_dtype_name(q->embedding), "qat_targets",
         q->targets ? q->targets : "", "qat_start", c->qat_start, "freeze", c->freeze ? c->freeze : "", "train_only",
         c->train_only ? c->train_only : "", "checkpoint_activations", (int)c->checkpoint_activations, "double",

@@ -20,7 +20,7 @@ extern const lti_op lti_op_batch_norm, lti_op_batch_norm_frozen, lti_op_batch_no
 
 typedef struct batch_attr {
     double eps;
-    int32_t relu, frozen; /* frozen: of a graph that evaluates */
+    int32_t relu, frozen; /* frozen: by given statistics */
 } batch_attr;
 
 /* Rows x [rows, n] in `tasks` chunks; the pointers are [n] unless they are rows. */
@@ -56,11 +56,7 @@ static bool batch_shape(lti_shaper *s)
     if (!channels_fit(s)) return false;
     const lti_value *x = s->in[0];
     int64_t n = x->dim[x->rank - 1], rows = lti_value_count(x) / n;
-    if (rows < 2)
-        return lti_shape_fail(s,
-                              "%s value per channel in x %s, and the variance is taken over the batch; train on "
-                              "more rows, or record for evaluation (lt_training)",
-                              rows ? "a single" : "no", lti_dims(x, a));
+    if (rows < 2) return lti_shape_fail(s, "no value per channel in x %s", lti_dims(x, a));
     for (int k = 1; k < 4; k++) lti_value_set(&s->out[k], LT_F32, 1, &n);
     return true;
 }
@@ -157,7 +153,8 @@ static lt_status batch_prepare(lti_step *step)
     return LT_OK;
 }
 
-/* Mean, r and the unbiased variance of a channel from the sums of its deviations from x[0]. */
+/* Mean, r and the unbiased variance of a channel from the sums of its deviations from x[0]. The scale is made from r as
+ * it is stored: the backward has no other, and the ReLU is to cut both at the same numbers. */
 static void statistics(const lti_step *step, const batch_job *job)
 {
     const lt_real *w = step->in[1].data;
@@ -166,11 +163,11 @@ static void statistics(const lti_step *step, const batch_job *job)
     for (int64_t c = 0; c < job->n; c++) {
         double shift = job->sums[c] / rows, variance = job->sums[job->n + c] / rows - shift * shift;
         if (variance < 0) variance = 0; /* by rounding; a NaN stays */
-        double r = 1 / sqrt(variance + eps);
+        lt_real r = (lt_real)(1 / sqrt(variance + eps));
         job->mean[c] = (lt_real)((double)job->x[c] + shift);
-        job->scale[c] = (lt_real)((double)w[c] * r);
+        job->scale[c] = (lt_real)((double)w[c] * (double)r);
         if (mean) mean[c] = job->mean[c];
-        if (rstd) rstd[c] = (lt_real)r;
+        if (rstd) rstd[c] = r;
         if (unbiased) unbiased[c] = (lt_real)(variance * rows / (rows - 1));
     }
 }
@@ -349,7 +346,8 @@ lt_t lt_batch_norm(lt_t x, lt_t w, lt_t b, lt_param *mean, lt_param *var, const 
     if (!mean || !var)
         return lti_graph_fail(x.graph, LT_EINVAL, "batch_norm: there is no such parameter for the running %s",
                               mean ? "variance" : "mean");
-    batch_attr attr = {.eps = config->eps, .relu = config->relu, .frozen = !lt_is_training(x.graph)};
+    batch_attr attr = {.eps = config->eps, .relu = config->relu, .frozen = config->frozen || !lt_is_training(x.graph)};
+    if (lt_count(x) > 0 && lt_count(x) == lt_dim(x, -1)) attr.frozen = true; /* one value a channel has no variance */
     if (attr.frozen) return frozen_norm(x, w, b, mean, var, &attr);
     lt_t y = lti_emit(&lti_op_batch_norm, 3, (lt_t[]){x, w, b}, &attr, sizeof attr);
     lt_running_average(mean, lti_output(y, 1), config->momentum);

@@ -1,6 +1,7 @@
 /* gru.c - GRU over a sequence (Cho et al., 2014; the reset gate after the product, as cuDNN and PyTorch), W = W_hh:
  *
- *     v_t = h_{t-1} W^T + b_h,  a_t = x_t + b_x;  r = sigmoid(a_r + v_r),  z = sigmoid(a_z + v_z),  n = tanh(a_n + r v_n)
+ *     v_t = h_{t-1} W^T + b_h,  a_t = x_t + b_x
+ *     r = sigmoid(a_r + v_r),  z = sigmoid(a_z + v_z),  n = tanh(a_n + r v_n)
  *     h_t = (1 - z) n + z h_{t-1}
  *     dn = dh_t (1 - z) (1 - n^2),  dr = dn v_n r (1 - r),  dz = dh_t (h_{t-1} - n) z (1 - z);  da = (dr, dz, dn),
  *     dv = (dr, dz, dn r);  dh_{t-1} = dy_{t-1} + dh_t z + dv W;  dx = da,  dW = sum over t of dv_t^T h_{t-1}

@@ -5,6 +5,7 @@
  *     kl:            T^2 KL(softmax(teacher / T) || softmax(z / T)), dz = T (softmax(z / T) - softmax(teacher / T))
  */
 #include "autograd/ops/head_kind.h"
+#include "autograd/ops/row_loss.h"
 
 static bool lead_fits(const lti_value *x, const lti_value *input)
 {
@@ -24,15 +25,7 @@ static bool cross_check(const lti_shaper *s, const lti_value *x, const lti_value
 static double cross_row(const lti_head_row *r)
 {
     int64_t target = ((const int32_t *)r->input->data)[r->row];
-    double s = r->smoothing, gap = 0;
-    if (s > 0) gap = (double)r->z[target] - (double)lti_k()->sum(r->V, r->z) / (double)r->V; /* before dz replaces z */
-    double loss = lti_k()->cross_entropy(r->V, r->z, target, r->scale, r->dz);
-    if (s > 0 && r->dz) {
-        lt_real share = (lt_real)(-s * (double)r->scale / (double)r->V);
-        lti_k()->add(r->V, r->dz, 1, &share, 0, r->dz);
-        r->dz[target] += (lt_real)(s * (double)r->scale);
-    }
-    return loss + s * gap;
+    return lti_smooth_cross_entropy(r->smoothing, r->V, r->z, target, r->scale, r->dz);
 }
 
 static bool kl_check(const lti_shaper *s, const lti_value *x, const lti_value *input, int64_t V)

@@ -6,6 +6,8 @@
  * Rows: row_loss.h. */
 #include "autograd/ops/row_loss.h"
 
+#include <math.h>
+
 extern const lti_op lti_op_hinge, lti_op_hinge_grad;
 
 static double hinge_row(double margin, int64_t V, const lt_real *z, int64_t target, lt_real scale, lt_real *dz)
@@ -48,5 +50,7 @@ const lti_op lti_op_hinge_grad = {
 lt_t lt_hinge(lt_t z, lt_t target, lt_t norm, double margin)
 {
     lti_row_loss attr = {.row = hinge_row, .number = margin, .grad = &lti_op_hinge_grad};
+    if (!lt_is_nil(z) && !isfinite(margin))
+        return lti_graph_fail(z.graph, LT_EINVAL, "hinge: margin %g; it is to be finite", margin);
     return lti_row_loss_emit(&lti_op_hinge, z, target, norm, &attr);
 }

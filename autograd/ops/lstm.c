@@ -1,9 +1,10 @@
 /* lstm.c - LSTM over a sequence (Hochreiter and Schmidhuber, 1997; with forget gates, Gers et al., 2000), W = W_hh:
  *
- *     a_t = x_t + b + h_{t-1} W^T;  i, f, o = sigmoid, g = tanh of its quarters;  c_t = f c_{t-1} + i g;  h_t = o tanh c_t
- *     dC = dc_t + dh_t o (1 - tanh^2 c_t);  di = dC g,  df = dC c_{t-1},  dg = dC i,  do = dh_t tanh c_t,  each times the
- *     slope of its gate gives da_t;  dc_{t-1} = dC f;  dh_{t-1} = dy_{t-1} + da_t W;  dx = da,  db = sum da,
- *     dW = sum over t of da_t^T h_{t-1}
+ *     a_t = x_t + b + h_{t-1} W^T;  i, f, o = sigmoid, g = tanh of its quarters
+ *     c_t = f c_{t-1} + i g;  h_t = o tanh c_t
+ *     dC = dc_t + dh_t o (1 - tanh^2 c_t);  di = dC g,  df = dC c_{t-1},  dg = dC i,  do = dh_t tanh c_t
+ *     da_t: each of the four times the slope of its gate;  dc_{t-1} = dC f;  dh_{t-1} = dy_{t-1} + da_t W
+ *     dx = da,  db = sum da,  dW = sum over t of da_t^T h_{t-1}
  *
  * x_t is the input's product, made for all steps at once by lt_matmul; dW is one product too, of ordinary nodes. The op
  * keeps the gates (they may take x's place) and c for its gradient, lstm_grad, whose da may take the gates' place. The

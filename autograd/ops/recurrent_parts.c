@@ -8,12 +8,12 @@
  * it meets T barriers, and packs W again each time, where one such product takes less than a tenth of a millisecond.
  * W is laid out once a run (kernels/panels.h), decoded if it is a lattice or of 16 bits, and stays in the cache.
  *
- * Rows of a task lie side by side in scratch: in [B, T, ..] they are T rows apart, often a multiple of 4096 bytes, where
- * they would push each other out of the cache. The number of rows of a task and the sums over tasks follow from sizes
- * alone, and gemm_panels gives a row the same bits whatever stands beside it.
+ * Rows of a task lie side by side in scratch: in [B, T, ..] they are T rows apart, often a multiple of 4096 bytes,
+ * where they would push each other out of the cache. The number of rows of a task and the sums over tasks follow from
+ * sizes alone, and gemm_panels gives a row the same bits whatever stands beside it.
  *
- * A single step (generating a token) makes no panels: they would cost more than the product. lti_gemm reads W as stored,
- * before the rows or, backward, after them. */
+ * A single step (generating a token) makes no panels: they would cost more than the product. lti_gemm reads W as
+ * stored, before the rows or, backward, after them. */
 #include "autograd/ops/recurrent_parts.h"
 
 #include "kernels/gemm.h"
@@ -22,8 +22,8 @@
 
 #include <string.h>
 
-/* Rows of a task: enough that reading W from the cache takes less time than multiplying. Under TASK_WORK multiplications
- * there is nothing to share out; PACK_WORK elements of W are laid out by a task. */
+/* Rows of a task: enough that reading W from the cache takes less time than multiplying. Under TASK_WORK
+ * multiplications there is nothing to share out; PACK_WORK elements of W are laid out by a task. */
 enum { TASK_ROWS = 16, PACK_WORK = 1 << 16, PAD = 16 };
 static const double TASK_WORK = 1 << 18;
 

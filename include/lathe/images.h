@@ -2,6 +2,7 @@
  *
  * Images are [B, H, W, C], channels last: a channel is a column of a row, so biases, norms and linear layers see
  * pixels as rows, and every kernel reads memory in order. Filters are [O, I/groups, KH, KW], as PyTorch stores them.
+ * Shapes that do not fit, and a config without its _init, are the graph's error (lt_graph_status), LT_EINVAL.
  *
  *     lt_conv_config c;
  *     lt_conv_config_init(&c);
@@ -46,13 +47,15 @@ typedef struct lt_batch_norm_config {
     double eps;      /* default 1e-5 */
     double momentum; /* weight of the new batch in the running averages, default 0.1 */
     bool relu;       /* max(0, y) in the same pass. Default false */
+    bool frozen;     /* as in evaluation, whatever the graph records. Default false */
 } lt_batch_norm_config;
 LT_API void lt_batch_norm_config_init(lt_batch_norm_config *config);
 /* Per channel over all rows of x [.., C] (Ioffe and Szegedy, 2015), as torch.nn.BatchNorm2d; w, b [C].
- * When the graph records training (lt_training): (x - mean) / sqrt(var + eps) w + b with mean and biased variance of
- * this batch, and the params `mean` and `var` [C] move towards them (the unbiased variance) by `momentum`, unless
- * what they would take is not finite; that is a side effect, and an error between lt_checkpoint_begin and _end. One row
- * has no variance: an error, too. Otherwise mean and var are what the params hold. */
+ * When the graph records training (lt_training) and the layer is not frozen: (x - mean) / sqrt(var + eps) w + b with
+ * mean and biased variance of this batch, and the params `mean` and `var` [C] move towards them (the unbiased variance)
+ * by `momentum`, unless what they would take is not finite; that is a side effect, and an error between
+ * lt_checkpoint_begin and _end. Otherwise, and for a single row, which has no variance, mean and var are what the
+ * params hold. */
 LT_API lt_t lt_batch_norm(lt_t x, lt_t w, lt_t b, lt_param *mean, lt_param *var, const lt_batch_norm_config *config);
 /* Per image and group of C/groups channels over all positions of x [B, .., C] (Wu and He, 2018); w, b [C], as
  * torch.nn.GroupNorm. */

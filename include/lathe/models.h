@@ -82,7 +82,8 @@ typedef struct lt_model_input {
 
 /* Hidden state after the last norm [B, T, C]. */
 LT_API lt_t lt_transformer_hidden(lt_graph *graph, const lt_transformer_config *config, const lt_model_input *input);
-/* Adds "blk.N.cache_k" and "blk.N.cache_v" [batch, length, G, D] to params, role LT_SCRATCH: for inputs with `first`. */
+/* Adds "blk.N.cache_k" and "blk.N.cache_v" [batch, length, G, D] to params, role LT_SCRATCH: for inputs with `first`.
+ * */
 LT_API LT_MUST_USE lt_status lt_transformer_caches(lt_params *params, const lt_transformer_config *config,
                                                    int64_t batch, int64_t length);
 /* hidden [.., C] -> logits [.., V]; of an encoder hidden [B, T, C] -> logits [B, classes] from its first position. */
@@ -104,23 +105,23 @@ LT_API LT_MUST_USE lt_status lt_model_open(lt_ctx *ctx, const char *path, lt_mod
 /* The same to be used, not trained: tensors stay in the file, in its types and its layout. */
 LT_API LT_MUST_USE lt_status lt_model_open_frozen(lt_ctx *ctx, const char *path, lt_model **model);
 /* A new model from "llama:layers=4,dim=256,hidden=688,heads=8,kv_heads=4" (a family's name; keys as in
- * lt_transformer_config, those the family has), weights from `seed`. `tokenizer`: a model directory, a tokenizer.json or
- * a .gguf, or NULL for bytes. lt_model_create_for without data. */
+ * lt_transformer_config, those the family has), weights from `seed`. `tokenizer`: a model directory, a tokenizer.json
+ * or a .gguf, or NULL for bytes. lt_model_create_for without data. */
 LT_API LT_MUST_USE lt_status lt_model_create(lt_ctx *ctx, const char *init, const char *tokenizer, uint64_t seed,
                                              lt_model **model);
 /* The same for the rows and classes of `data` (may be NULL): also "cnn:filters=16,stages=3,blocks=1,depthwise=1",
- * "mlp:hidden=256/128" and "lstm:dim=64,hidden=128,layers=1" or "gru:..", whose input and number of classes are the
- * data's where `init` leaves them out (keys as in networks.h). Labels of the data are kept (lt_model_label).
- * A cnn takes rows [H, W] and [H, W, C], or [d] when height and width are given; an mlp rows of any shape; a recurrent
- * network rows [T, inputs], of T steps. Of token rows it is a language model, of labelled rows a classifier. A model
- * that reads numbers has no tokenizer. LT_EINVAL when model and data do not fit. */
+ * "mlp:hidden=256/128" (hidden=0: none) and "lstm:dim=64,hidden=128,layers=1" or "gru:..", whose input and number of
+ * classes are the data's where `init` leaves them out (keys as in networks.h). Labels of the data are kept
+ * (lt_model_label). A cnn takes rows [H, W] and [H, W, C], or [d] when height and width are given; an mlp rows of any
+ * shape; a recurrent network rows [T, inputs], of T steps. Of token rows it is a language model, of labelled rows a
+ * classifier. A model that reads numbers has no tokenizer. LT_EINVAL when model and data do not fit. */
 LT_API LT_MUST_USE lt_status lt_model_create_for(lt_ctx *ctx, const char *init, const char *tokenizer,
                                                  const lt_dataset *data, uint64_t seed, lt_model **model);
 LT_API void lt_model_free(lt_model *model); /* NULL is fine */
 /* Writes config.json, model.safetensors, the tokenizer's files and generation_config.json into a directory, each
  * atomically; unknown keys of the config that was read are written back. `dtype`: "F32", "F16" or "BF16". Not for
- * models that were opened frozen: convert those (lt_convert). LT_EUNSUPPORTED, and nothing is written, where a GGUF file
- * said what config.json has no words for. */
+ * models that were opened frozen: convert those (lt_convert). LT_EUNSUPPORTED, and nothing is written, where a GGUF
+ * file said what config.json has no words for, or a network's norms were folded (lt_fold_batch_norm). */
 LT_API LT_MUST_USE lt_status lt_model_save(const lt_model *model, const char *directory, const char *dtype);
 
 /* The model's loss, hidden state and logits, recorded. Language models: targets [B, T], -1 masked, hidden [B, T, C],

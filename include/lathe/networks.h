@@ -1,7 +1,8 @@
 /* networks.h - networks that are no transformers: perceptrons, convolutional and recurrent ones.
  *
  * Each is a config, its parameters by name and a function that records logits; models.h opens, saves and trains them by
- * a line of text ("cnn:filters=32").
+ * a line of text ("cnn:filters=32"). The _params functions return LT_EINVAL naming the size that is out of range, or
+ * LT_ENOMEM; a shape that does not fit, and a parameter that is missing, are the graph's error (lt_graph_status).
  *
  *     lt_cnn_config c;
  *     lt_cnn_config_init(&c);
@@ -33,7 +34,8 @@ LT_API LT_MUST_USE lt_status lt_mlp_params(lt_params *params, const lt_mlp_confi
 /* x [R, inputs] -> logits [R, classes]. */
 LT_API lt_t lt_mlp_logits(lt_graph *graph, const lt_mlp_config *config, lt_t x);
 
-/* ---- Convolutional networks: a stem, stages of blocks that halve the image and double the channels, a mean, a head ----
+/* ---- Convolutional networks ---- */
+/* A stem, stages of blocks of which each but the first halves the image and doubles the channels, a mean, a head.
  * Residual (He et al. 2015): conv3x3-bn-relu-conv3x3-bn, plus the input (through a 1x1 convolution and a norm where
  * shapes differ), relu. Depthwise (Howard et al. 2017): depthwise 3x3-bn-relu, 1x1-bn-relu. */
 typedef enum lt_cnn_kind { LT_CNN_RESIDUAL = 0, LT_CNN_DEPTHWISE } lt_cnn_kind;
@@ -48,8 +50,8 @@ typedef struct lt_cnn_config {
 LT_API void lt_cnn_config_init(lt_cnn_config *config);
 /* "stem.conv.weight", "stem.bn.weight", "stage.0.0.conv1.weight" (stage, block), .., "stage.1.0.shortcut.conv.weight",
  * .., "head.weight", "head.bias"; norms also have bias, running_mean and running_var. Convolutions are drawn from a
- * normal of variance 2 / (outputs KH KW / groups) (He et al. 2015, by fan out); the head as torch.nn.Linear; norms are 1
- * and 0. */
+ * normal of variance 2 / (outputs KH KW / groups) (He et al. 2015, by fan out); the head as torch.nn.Linear; norms are
+ * 1 and 0. */
 LT_API LT_MUST_USE lt_status lt_cnn_params(lt_params *params, const lt_cnn_config *config, uint64_t seed);
 /* x [B, H, W, channels] -> logits [B, classes]. */
 LT_API lt_t lt_cnn_logits(lt_graph *graph, const lt_cnn_config *config, lt_t x);

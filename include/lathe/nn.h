@@ -30,12 +30,13 @@ LT_API lt_t lt_nn_layer_norm(lt_t x, const char *name, double eps); /* bias opti
 
 /* x [B, H, W, I], weight [O, I/groups, KH, KW], bias [O] where it exists -> [B, OH, OW, O]. */
 LT_API lt_t lt_nn_conv2d(lt_t x, const char *name, const lt_conv_config *config);
-/* weight, bias, running_mean, running_var [C]; the last two are not trained. */
+/* weight, bias, running_mean, running_var [C]; the last two are not trained. Where weight and bias are not trainable
+ * (lt_param_set_trainable) the averages stay as they are, too: the layer is frozen. */
 LT_API lt_t lt_nn_batch_norm(lt_t x, const char *name, const lt_batch_norm_config *config);
 LT_API lt_t lt_nn_group_norm(lt_t x, const char *name, int64_t groups, double eps); /* weight, bias [C] */
-/* weight_ih, weight_hh, and where they exist bias_ih, bias_hh: sites "<name>.ih" and "<name>.hh" (LT_SITE_RNN). The first
- * takes all hooks; the product of the second happens inside the recurrence, out of reach of input hooks, and an output
- * hook on it is an error. */
+/* weight_ih, weight_hh, and where they exist bias_ih, bias_hh: sites "<name>.ih" and "<name>.hh" (LT_SITE_RNN). The
+ * first takes all hooks; the product of the second happens inside the recurrence, out of reach of input hooks, and an
+ * output hook on it is an error. */
 LT_API lt_recurrent lt_nn_lstm(lt_t x, const char *name, lt_t h0, lt_t c0);
 LT_API lt_recurrent lt_nn_gru(lt_t x, const char *name, lt_t h0);
 

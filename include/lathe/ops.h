@@ -129,7 +129,7 @@ LT_API lt_t lt_cross_entropy_smooth(lt_t z, lt_t target, lt_t norm, double smoot
 /* Mean of -t log sigmoid(z) - (1 - t) log(1 - sigmoid(z)) over all elements; z and t of one shape, t in [0, 1]. */
 LT_API lt_t lt_bce(lt_t z, lt_t t);
 /* Mean over rows with target >= 0 of 1/V sum over j != target of max(0, margin - z[target] + z[j]), as
- * torch.nn.MultiMarginLoss. z [.., V], target int32 [..]; norm as in lt_cross_entropy. */
+ * torch.nn.MultiMarginLoss. z [.., V], target int32 [..]; margin finite; norm as in lt_cross_entropy. */
 LT_API lt_t lt_hinge(lt_t z, lt_t target, lt_t norm, double margin);
 LT_API lt_t lt_mse(lt_t a, lt_t b); /* mean (a - b)^2 */
 /* T^2 mean over rows of KL(softmax(teacher/T) || softmax(student/T)); no gradient to the teacher. [.., V] both. */

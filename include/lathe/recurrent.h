@@ -1,8 +1,8 @@
 /* recurrent.h - recurrent networks over a sequence: LSTM and GRU.
  *
  * Rows are texts or series, [B, T, C]. The order of the gates and of the biases is PyTorch's, so weights move between
- * both as they are. w_ih and w_hh may be stored in any type that lt_matmul takes for b; the recurrence is computed in f32
- * whatever lt_compute says.
+ * both as they are. w_ih and w_hh may be stored in any type that lt_matmul takes for b; the recurrence is computed in
+ * f32 whatever lt_compute says. Shapes that do not fit are the graph's error (lt_graph_status), LT_EINVAL.
  *
  *     lt_t x = lt_input(g, "x", LT_F32, 3, (int64_t[]){8, 20, 32});                        // [B, T, I]
  *     lt_t w_ih = lt_param_value(g, lt_params_find(params, "rnn.weight_ih"));              // [4H, I]

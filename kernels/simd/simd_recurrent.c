@@ -1,8 +1,8 @@
 /* simd_recurrent.c - the steps of LSTM and GRU: products of few rows with a shared matrix, and the gates.
  *
- * A product holds ROWS x LTI_PANEL sums in registers and reads a panel once for ROWS rows: 24 vectors of sums on AVX-512
- * (12 rows of 2), 12 on AVX2 (3 rows of 4), each enough to hide the latency of a multiply-add. Rows left over take
- * smaller blocks; a sum is the same in each of them. */
+ * A product holds ROWS x LTI_PANEL sums in registers and reads a panel once for ROWS rows: 24 vectors of sums on
+ * AVX-512 (12 rows of 2), 12 on AVX2 (3 rows of 4), each enough to hide the latency of a multiply-add. Rows left over
+ * take smaller blocks; a sum is the same in each of them. */
 #include "kernels/panels.h"
 #include "kernels/simd/vec.h"
 
