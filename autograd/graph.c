@@ -57,6 +57,11 @@ void lt_graph_seed(lt_graph *graph, uint64_t seed)
     graph->seed = seed;
 }
 
+bool lti_graph_checkpoints(const lt_graph *graph)
+{
+    return graph->segments > 0;
+}
+
 uint64_t lti_graph_seed(const lt_graph *graph)
 {
     return graph->seed;

@@ -5,11 +5,10 @@
  * when what they show is (they cost nothing).
  *
  * A cheap node (a norm, an activation) whose inputs the backward keeps anyway need not be kept beside them: the product
- * that reads it costs a hundred times what computing it again does. Whether its inputs are kept is known only when the
- * walk has ended, so it gets a clone and a fallback, and lti_keep_settle chooses for each: the clone when everything it
- * reads is read by the backward itself, or can be cloned itself. Below 256 MB in sum nothing is computed again, unless the
- * graph has checkpointed segments or stores in bf16: time is then worth more than the memory. (A model of 135 million
- * parameters saves 330 MB with 1,000 positions.)
+ * that reads it costs a hundred times as much. Whether its inputs are kept is known only when the walk has ended, so it
+ * gets a clone and a fallback, and lti_keep_settle chooses: the clone when everything it reads is read by the backward
+ * itself, or can be cloned. Below 256 MB in sum nothing is computed again, unless the graph has checkpointed segments or
+ * stores in bf16: time is then worth more than the memory. (135 million parameters at 1,000 positions save 330 MB.)
  *
  * Rejected: choosing after ordering, from true lifetimes. It would depend on what else is in the plan, and with values
  * kept in fewer bits the choice is one between different numbers. */

@@ -69,6 +69,7 @@ lt_t lti_graph_fail(lt_graph *graph, lt_status status, const char *format, ...) 
 /* The stream of the next random node of the present scope: hash of its name and of how many came before in it. */
 uint32_t lti_random_stream(lt_graph *graph);
 uint64_t lti_graph_seed(const lt_graph *graph);
+bool lti_graph_checkpoints(const lt_graph *graph); /* some of it is computed again in the backward: memory is short */
 
 /* ---- Gradients ---- */
 typedef struct lti_vjp {
