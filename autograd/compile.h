@@ -39,8 +39,6 @@ lt_status lti_order(lti_compiler *c);
 /* scratch[i]: bytes that the step at position i asks for; scratch_buffer[i] receives its buffer or LTI_NONE. */
 lt_status lti_place(lti_compiler *c, const size_t *scratch, uint32_t *scratch_buffer);
 
-/* The value through views: the node and output whose bytes these are. */
-lti_ref lti_root(const lti_compiler *c, lti_ref r);
 /* The param in which the value lies, or NULL. */
 lt_param *lti_param_of(const lti_compiler *c, lti_ref r);
 

@@ -9,15 +9,15 @@
 
 extern const lti_op lti_op_cast, lti_op_reshape;
 
-lti_ref lti_root(const lti_compiler *c, lti_ref r)
+lti_ref lti_root(const lti_node *node, lti_ref r)
 {
-    while (c->node[r.node].op->flags & LTI_VIEW && r.output == 0) r = c->node[r.node].in[0];
+    while (node[r.node].op->flags & LTI_VIEW && r.output == 0) r = node[r.node].in[0];
     return r;
 }
 
 lt_param *lti_param_of(const lti_compiler *c, lti_ref r)
 {
-    r = lti_root(c, r);
+    r = lti_root(c->node, r);
     const lti_node *n = &c->node[r.node];
     bool holds = r.output == 0 && (n->op == &lti_op_param || n->op->flags & LTI_EFFECT);
     return holds ? n->param[0] : NULL;
@@ -54,7 +54,7 @@ static bool mergeable(const lti_node *n)
 /* A cast looks at elements alone: casts of one value and of a view of it are one. */
 static lti_ref essence(const lti_compiler *c, const lti_node *n, int k)
 {
-    return n->op == &lti_op_cast ? lti_root(c, n->in[k]) : n->in[k];
+    return n->op == &lti_op_cast ? lti_root(c->node, n->in[k]) : n->in[k];
 }
 
 static uint64_t hash_node(const lti_compiler *c, const lti_node *n)

@@ -73,12 +73,12 @@ static void add_cotangent(walk *w, lti_ref to, lt_t dx)
     *c = c->graph ? lt_add(*c, dx) : dx;
 }
 
-/* Replaces the outputs of node `index` that are gradients of params by those of a second, late run; nil without such. */
+/* Replaces outputs of node `index` that are gradients of params by those of a second, late run; nil without such. */
 static lt_t make_late(walk *w, uint32_t index, lti_vjp *v)
 {
     lt_graph *g = w->g;
     lt_t copy = lt_nil(g);
-    if (!(g->node[index].op->flags & LTI_AHEAD) || g->segments == 0) return copy;
+    if (!(g->node[index].op->flags & LTI_AHEAD) || !g->checkpoints) return copy;
     for (int k = 1; k < v->n_out; k++) {
         lti_ref in = g->node[index].in[k - 1];
         if (!v->need[k - 1] || !(g->node[in.node].op->flags & LTI_LEAF)) continue;

@@ -59,7 +59,7 @@ void lt_graph_seed(lt_graph *graph, uint64_t seed)
 
 bool lti_graph_checkpoints(const lt_graph *graph)
 {
-    return graph->segments > 0;
+    return graph->checkpoints;
 }
 
 uint64_t lti_graph_seed(const lt_graph *graph)
@@ -118,8 +118,11 @@ bool lti_graph_grow(lt_graph *graph, void **list, int count, int *capacity, size
 
 /* ---- Errors ---- */
 
-static void fail(lt_graph *graph, lt_status status, const char *place, const char *op, const char *text)
+static void fail(lt_graph *graph, lt_status status, const char *op, const char *format, va_list args)
 {
+    const char *place = graph->scope;
+    char text[400];
+    vsnprintf(text, sizeof text, format, args);
     if (graph->status != LT_OK) return;
     graph->status = status;
     snprintf(graph->message, sizeof graph->message, "%s%s%s%s%s", place, *place ? ": " : "", op, *op ? ": " : "", text);
@@ -127,23 +130,19 @@ static void fail(lt_graph *graph, lt_status status, const char *place, const cha
 
 lt_t lti_graph_fail(lt_graph *graph, lt_status status, const char *format, ...)
 {
-    char text[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    fail(graph, status, "", format, args);
     va_end(args);
-    fail(graph, status, graph->scope, "", text);
     return lt_nil(graph);
 }
 
 bool lti_shape_fail(const lti_shaper *s, const char *format, ...)
 {
-    char text[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    fail(s->graph, LT_EINVAL, s->op->name, format, args);
     va_end(args);
-    fail(s->graph, LT_EINVAL, s->graph->scope, s->op->name, text);
     return false;
 }
 
@@ -241,14 +240,6 @@ bool lti_is_made_by(lt_t x, const lti_op *op, lt_t in)
 
 /* ---- Nodes ---- */
 
-static bool grow_nodes(lt_graph *graph)
-{
-    int capacity = (int)graph->capacity;
-    bool ok = lti_graph_grow(graph, (void **)&graph->node, (int)graph->count, &capacity, sizeof *graph->node);
-    graph->capacity = (uint32_t)capacity;
-    return ok;
-}
-
 /* Inputs must be values of this graph; fills the shaper's view of them. */
 static bool check_inputs(lti_shaper *s, const lt_t *in)
 {
@@ -321,7 +312,9 @@ lt_t lti_emit_params(lt_graph *g, const lti_op *op, int n_in, const lt_t *in, co
             lti_shape_fail(&s, "'%s' is mapped from elsewhere and cannot be written", params[i]->name);
             return lt_nil(g);
         }
-    if (!check_inputs(&s, in) || !op->shape(&s) || !grow_nodes(g)) return lt_nil(g);
+    if (!check_inputs(&s, in) || !op->shape(&s) ||
+        !lti_graph_grow(g, (void **)&g->node, (int)g->count, &g->capacity, sizeof *g->node))
+        return lt_nil(g);
     lti_node node = {0};
     if (!fill_node(g, &node, &s, in, attr_size)) return lt_nil(g);
     for (int i = 0; i < n_params; i++) node.param[i] = params[i];
@@ -363,6 +356,7 @@ void lt_checkpoint_begin(lt_graph *g)
     if (g->segment)
         lti_graph_fail(g, LT_EINVAL, "lt_checkpoint_begin inside another checkpointed segment; segments do not nest");
     g->segment = ++g->segments;
+    g->checkpoints = true;
 }
 
 void lt_checkpoint_end(lt_graph *g)

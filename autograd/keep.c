@@ -7,8 +7,8 @@
  * A cheap node (a norm, an activation) whose inputs the backward keeps anyway need not be kept beside them: the product
  * that reads it costs a hundred times as much. Whether its inputs are kept is known only when the walk has ended, so it
  * gets a clone and a fallback, and lti_keep_settle chooses: the clone when everything it reads is read by the backward
- * itself, or can be cloned. Below 256 MB in sum nothing is computed again, unless the graph has checkpointed segments or
- * stores in bf16: time is then worth more than the memory. (135 million parameters at 1,000 positions save 330 MB.)
+ * itself, or can be cloned. Below 256 MB in sum nothing is computed again, unless the graph has checkpointed segments
+ * or stores in bf16: time is then worth more than the memory. (135 million parameters at 1,000 positions save 330 MB.)
  *
  * Rejected: choosing after ordering, from true lifetimes. It would depend on what else is in the plan, and with values
  * kept in fewer bits the choice is one between different numbers. */
@@ -64,9 +64,7 @@ lt_t lti_keep_again(lti_keeper *k, uint32_t index)
         if (lt_is_nil(x)) return x;
         in[i] = (lti_ref){x.node, x.output};
     }
-    int capacity = (int)g->capacity;
-    if (!lti_graph_grow(g, (void **)&g->node, (int)g->count, &capacity, sizeof *g->node)) return lt_nil(g);
-    g->capacity = (uint32_t)capacity;
+    if (!lti_graph_grow(g, (void **)&g->node, (int)g->count, &g->capacity, sizeof *g->node)) return lt_nil(g);
     node.in = in;
     node.flags |= LTI_NODE_LAZY;
     node.segment = 0;
@@ -184,12 +182,6 @@ typedef struct settler {
     uint32_t *copy;  /* [nodes]: of an optional clone its place in k->maybe, and 1 */
 } settler;
 
-static lti_ref source_of(const lt_graph *g, lti_ref r)
-{
-    while (g->node[r.node].op->flags & LTI_VIEW && r.output == 0) r = g->node[r.node].in[0];
-    return r;
-}
-
 static bool settler_init(settler *s, lti_keeper *k)
 {
     lt_graph *g = k->g;
@@ -202,7 +194,7 @@ static bool settler_init(settler *s, lti_keeper *k)
         const lti_node *n = &g->node[i];
         if (s->copy[i] || n->op->flags & LTI_VIEW || n->flags & LTI_NODE_EAGER) continue;
         for (int j = 0; j < n->n_in; j++) {
-            lti_ref r = source_of(g, n->in[j]);
+            lti_ref r = lti_root(g->node, n->in[j]);
             s->read[s->first[r.node] + r.output] = true;
         }
     }
@@ -220,7 +212,7 @@ static bool is_possible(const settler *s, const lti_maybe *m)
     const lt_graph *g = s->k->g;
     const lti_node *copy = &g->node[m->copy];
     for (int i = 0; i < copy->n_in; i++) {
-        lti_ref r = source_of(g, copy->in[i]);
+        lti_ref r = lti_root(g->node, copy->in[i]);
         bool made = s->copy[r.node] && !s->k->maybe[s->copy[r.node] - 1].refused;
         if (!(g->node[r.node].op->flags & LTI_LEAF) && !is_read(s, r) && !made) return false;
     }
@@ -232,7 +224,7 @@ static bool is_stored_so(const settler *s, const lti_node *copy)
 {
     const lt_graph *g = s->k->g;
     if (copy->out[0].type == LT_F32 || copy->n_in != 1) return false;
-    lti_ref r = source_of(g, copy->in[0]);
+    lti_ref r = lti_root(g->node, copy->in[0]);
     const lti_node *wide = &g->node[r.node];
     if (r.node < s->k->count || wide->op != copy->op || !is_read(s, r)) return false;
     return g->node[wide->in[0].node].out[0].type == copy->out[0].type;
@@ -265,7 +257,7 @@ static size_t choose(settler *s)
         m->refused |= bytes == 0 && !m->wanted;
         const lti_node *copy = &g->node[m->copy];
         for (int j = 0; !m->refused && j < copy->n_in; j++) {
-            lti_ref r = source_of(g, copy->in[j]);
+            lti_ref r = lti_root(g->node, copy->in[j]);
             if (s->copy[r.node] && !is_read(s, r)) s->k->maybe[s->copy[r.node] - 1].wanted = true;
         }
     }
@@ -289,7 +281,7 @@ bool lti_keep_settle(lti_keeper *k)
 {
     settler s;
     bool ok = settler_init(&s, k);
-    bool scarce = k->g->store != LT_F32 || k->g->segments; /* the caller has said so */
+    bool scarce = k->g->store != LT_F32 || k->g->checkpoints; /* the caller has said so */
     bool none = ok && choose(&s) < lti_keep_worth && !scarce;
     for (int i = 0; none && i < k->n_maybe; i++) k->maybe[i].refused = true;
     if (ok) redirect(&s);

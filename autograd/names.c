@@ -25,13 +25,12 @@ static lti_named *name_add(lt_graph *g, lti_names *names, const char *name, lt_t
 
 void lt_scope(lt_graph *g, const char *format, ...)
 {
-    char text[256], full[512];
+    char text[256];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    snprintf(full, sizeof full, "%s%s%s", g->scope, *g->scope && *text ? "." : "", text);
-    const char *copy = lti_graph_text(g, full);
+    const char *copy = lt_scoped(g, text);
     if (!copy ||
         !lti_graph_grow(g, (void **)&g->scopes.list, g->scopes.count, &g->scopes.capacity, sizeof *g->scopes.list))
         return;

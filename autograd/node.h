@@ -67,7 +67,8 @@ struct lt_graph {
     lt_status status;
     char message[512];
     lti_node *node;
-    uint32_t count, capacity;
+    uint32_t count;
+    int capacity;
     lti_chunk *chunk;
     const char *scope; /* "" or "model.blk.3" */
     lti_names scopes;  /* stack of enclosing scopes */
@@ -82,6 +83,7 @@ struct lt_graph {
     uint64_t seed;
     uint32_t segment, segments; /* the open one or 0; how many were made */
     uint8_t phase;
+    bool checkpoints;                 /* lt_checkpoint_begin was called */
     bool recompute_cheap, evaluating; /* evaluating: lt_training(graph, false) */
     lt_dtype compute, store;          /* of products; of what the backward reads. LT_F32, LT_BF16 */
 };
@@ -93,6 +95,8 @@ const char *lti_graph_text(lt_graph *graph, const char *text);
 bool lti_graph_grow(lt_graph *graph, void **list, int count, int *capacity, size_t size);
 lti_value *lti_value_of(lt_t x);
 lti_node *lti_node_of(lt_t x);
+/* The value through views: the node and output whose bytes these are. */
+lti_ref lti_root(const lti_node *node, lti_ref r);
 
 /* Leaves (leaf.c). */
 extern const lti_op lti_op_input, lti_op_scalar, lti_op_param, lti_op_constant;

@@ -27,7 +27,7 @@ static bool touches(const lti_compiler *c, uint32_t j, const lt_param *param, ui
 {
     const lti_node *n = &c->node[j];
     for (int k = 0; k < n->n_in; k++)
-        if (lti_param_of(c, n->in[k]) == param && lti_root(c, n->in[k]).node < effect) return true;
+        if (lti_param_of(c, n->in[k]) == param && lti_root(c->node, n->in[k]).node < effect) return true;
     for (int k = 0; j < effect && n->op->flags & LTI_EFFECT && k < n->n_params; k++)
         if (n->param[k] == param) return true;
     return false;
@@ -117,10 +117,7 @@ static lt_status place(orderer *o, uint32_t i)
 static lt_status place_all(orderer *o)
 {
     lti_compiler *c = o->c;
-    for (uint32_t i = 0; i < c->count; i++) {
-        o->edges_of[i] = LTI_NONE;
-        o->placed[i] = 0;
-    }
+    for (uint32_t i = 0; i < c->count; i++) o->edges_of[i] = LTI_NONE;
     for (uint32_t i = 0; i < c->count; i++)
         if (c->live[i] && c->node[i].op->flags & LTI_EFFECT && !effect_edges(o, i)) return LT_ENOMEM;
     for (uint32_t i = 0; i < c->count; i++)

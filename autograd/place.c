@@ -27,12 +27,12 @@ static void last_reads(const lti_compiler *c, uint32_t *last)
     for (uint32_t t = 0; t < c->n_order; t++) {
         const lti_node *n = &c->node[c->order[t]];
         for (int k = 0; k < n->n_in; k++) {
-            lti_ref r = lti_root(c, n->in[k]);
+            lti_ref r = lti_root(c->node, n->in[k]);
             last[c->slot[r.node] + r.output] = t;
         }
     }
     for (int i = 0; i < c->n_results; i++) {
-        lti_ref r = lti_root(c, c->result[i]);
+        lti_ref r = lti_root(c->node, c->result[i]);
         last[c->slot[r.node] + r.output] = c->n_order;
     }
 }
@@ -49,7 +49,7 @@ static uint32_t takeover(lti_compiler *c, const lti_node *n, int k, uint32_t t)
     unsigned allowed = n->op->in_place[k];
     for (int j = 0; j < n->n_in; j++) {
         if (!(allowed >> j & 1)) continue;
-        uint32_t b = *buffer_of(c, lti_root(c, n->in[j]));
+        uint32_t b = *buffer_of(c, lti_root(c->node, n->in[j]));
         if (b == LTI_NONE || c->buffers[b].last != t) continue;
         const lti_value *in = &c->node[n->in[j].node].out[n->in[j].output];
         if (in->type != n->out[k].type || value_bytes(in) != c->buffers[b].bytes ||
@@ -57,7 +57,7 @@ static uint32_t takeover(lti_compiler *c, const lti_node *n, int k, uint32_t t)
             continue;
         bool alone = true; /* no input that must stay whole lies there (another output that took it moved `last`) */
         for (int i = 0; i < n->n_in; i++)
-            if (!(allowed >> i & 1) && *buffer_of(c, lti_root(c, n->in[i])) == b) alone = false;
+            if (!(allowed >> i & 1) && *buffer_of(c, lti_root(c->node, n->in[i])) == b) alone = false;
         if (alone) return b;
     }
     return LTI_NONE;
@@ -70,7 +70,7 @@ static void buffers_of_node(lti_compiler *c, uint32_t index, uint32_t t, const u
     for (int k = 0; k < n->op->n_out; k++) {
         uint32_t slot = c->slot[index] + (uint32_t)k;
         if (k == 0 && n->op->flags & (LTI_EFFECT | LTI_VIEW)) {
-            if (n->op->flags & LTI_VIEW) c->buffer[slot] = *buffer_of(c, lti_root(c, n->in[0]));
+            if (n->op->flags & LTI_VIEW) c->buffer[slot] = *buffer_of(c, lti_root(c->node, n->in[0]));
             continue;
         }
         if (c->readers[slot] == 0) continue;

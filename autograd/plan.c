@@ -174,10 +174,10 @@ static lt_status prepare_steps(lt_plan *p)
 
 static lti_location locate(const lti_compiler *c, lt_plan *p, const int *entry, lti_ref r)
 {
-    r = lti_root(c, r);
+    r = lti_root(c->node, r);
     const lti_node *n = &c->node[r.node];
     lt_param *param = lti_param_of(c, r);
-    if (param) return (lti_location){.where = LTI_FIXED, .fixed = param->data};
+    if (param) return (lti_location){.where = LTI_FIXED, .fixed = param->data, .param = param};
     if (n->op == &lti_op_input) return (lti_location){.where = LTI_BOUND, .input = entry[r.node]};
     if (n->op->flags & LTI_LEAF) return (lti_location){.where = LTI_FIXED, .fixed = &p->number[entry[r.node]].value};
     uint32_t b = c->buffer[c->slot[r.node] + r.output];

@@ -14,9 +14,10 @@ typedef enum lti_where { LTI_NOWHERE, LTI_IN_ARENA, LTI_FIXED, LTI_BOUND } lti_w
 
 typedef struct lti_location {
     lti_where where;
-    size_t offset; /* in the arena */
-    void *fixed;   /* a param, a scalar, a constant */
-    int input;     /* index of a bound input */
+    size_t offset;         /* in the arena */
+    void *fixed;           /* a param, a scalar, a constant */
+    const lt_param *param; /* or NULL */
+    int input;             /* index of a bound input */
 } lti_location;
 
 typedef struct lti_bound_input {

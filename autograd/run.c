@@ -73,12 +73,25 @@ static void *pointer(const lt_plan *p, const lti_location *at)
     return NULL;
 }
 
+/* lt_param_narrow has freed the bytes that this plan would read. */
+static lt_status check_params(const lt_plan *p)
+{
+    for (int i = 0; i < p->n_args; i++) {
+        const lt_param *param = p->location[i].param;
+        if (param && param->type != p->arg[i].type)
+            return lti_fail(p->ctx, LT_EINVAL, "lt_run: parameter '%s' is %s now and was recorded as %s; record anew",
+                            param->name, lt_dtype_name(param->type), lt_dtype_name(p->arg[i].type));
+    }
+    return LT_OK;
+}
+
 static lt_status resolve(lt_plan *p)
 {
     if (p->measured) return lti_fail(p->ctx, LT_EINVAL, "lt_run: the plan was compiled to be measured, not to run");
     if (p->arena->bytes < p->arena_bytes)
         return lti_fail(p->ctx, LT_ENOMEM,
                         "lt_run: the shared arena was lost when a larger plan did not fit; compile the plan again");
+    LTI_TRY(check_params(p));
     if (p->resolved_for && p->resolved_for == p->arena->data) return LT_OK;
     for (int i = 0; i < p->n_inputs; i++)
         if (!p->input[i].value.data)

@@ -1,9 +1,10 @@
-/* bench_conv.c - images a second, forward and both gradients, of each convolution provider on the layers of small networks.
+/* bench_conv.c - images a second, forward and both gradients, of each convolution provider on the layers of small
+ * networks.
  *
  *     bench_conv [threads [batch]]        the best call of each, after a first that is not counted
  *
- * The last column is ours to oneDNN called on the whole batch with threads of its own, in the layouts that it prefers, with
- * no reorders: more than 1 is faster. It says what chunks, channels last and kernels of our own cost or bring. */
+ * The last column is ours to oneDNN called on the whole batch with threads of its own, in the layouts that it prefers,
+ * with no reorders: more than 1 is faster. It says what chunks, channels last and kernels of our own cost or bring. */
 #include "base/ctx.h"
 #include "base/rng.h"
 #include "kernels/conv.h"

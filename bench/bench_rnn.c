@@ -4,8 +4,8 @@
  *     bench_rnn [threads]        median of 9 alternating runs each, after two that are not counted
  *
  * oneDNN gets its weights in the layouts that it asks for, and they are not laid out again within a step: that is left
- * out of its time, as is its workspace's allocation. Ours packs W_hh within the step. Both get the same numbers, and the
- * largest difference between the outputs is printed. oneDNN 3 has other constructors: see CMakeLists.txt. */
+ * out of its time, as is its workspace's allocation. Ours packs W_hh within the step. Both get the same numbers, and
+ * the largest difference between the outputs is printed. oneDNN 3 has other constructors: see CMakeLists.txt. */
 #include "base/clock.h"
 #include "base/ctx.h"
 #include "kernels/kernels.h"

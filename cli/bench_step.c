@@ -1,4 +1,5 @@
-/* bench_step.c - whole training steps of a Llama of random weights on random tokens, for one or several numbers of threads.
+/* bench_step.c - whole training steps of a Llama of random weights on random tokens, for one or several numbers of
+ * threads.
  *
  * What is timed is what `lathe train` runs: without clipping one plan that holds forward, backward and updates; with it
  * a plan that sums gradients and one that updates. Shapes, batch and median are those of other programs' step timers,
@@ -278,8 +279,8 @@ static double rate(const bench *b, const timing *t)
     return (double)(b->o->batch * b->o->seq) / t->median;
 }
 
-/* Of the run with most threads against the one with fewest: speed-up by added threads, and the share of the latter's time
- * that did not become shorter (Amdahl, 1967). */
+/* Of the run with most threads against the one with fewest: speed-up by added threads, and the share of the latter's
+ * time that did not become shorter (Amdahl, 1967). */
 static void scaling(const timing *few, const timing *many, double *efficiency, double *serial)
 {
     double n = (double)many->threads / few->threads, ratio = many->median / few->median;
@@ -354,7 +355,9 @@ static int report(const bench *b)
     if (b->n_timings > 1) {
         double efficiency, serial;
         scaling(&b->timings[0], t, &efficiency, &serial);
-        printf("parallel efficiency %.0f%%, serial share %.1f%%\n", 100 * efficiency, 100 * serial);
+        printf("parallel efficiency %.0f%%", 100 * efficiency);
+        if (isfinite(serial)) printf(", serial share %.1f%%", 100 * serial);
+        printf("\n");
     }
     printf("%.0f%% of the time in matrix products, %.0f%% of the threads' time in %s; %s at most, %s trainable "
            "parameters\n",
@@ -364,12 +367,13 @@ static int report(const bench *b)
     return EXIT_DONE;
 }
 
-/* "1,2" -> counts; how many, 0 when it is no such list. */
+/* "1,2" -> counts, each more than the one before; how many, 0 when it is no such list. A 0 stands alone. */
 static int read_threads(const char *text, int counts[MOST_THREAD_COUNTS])
 {
     for (int n = 0; n < MOST_THREAD_COUNTS;) {
         int value, used = 0;
         if (sscanf(text, "%d%n", &value, &used) != 1 || value < 0 || value > 4096) return 0;
+        if (n > 0 && (counts[0] == 0 || value <= counts[n - 1])) return 0;
         counts[n++] = value;
         text += used;
         if (!*text) return n;
@@ -382,7 +386,7 @@ int cli_bench_step_run(cli *c, const cli_bench_step *options, int64_t seed)
 {
     int counts[MOST_THREAD_COUNTS], n = read_threads(options->threads, counts);
     if (n == 0)
-        return cli_fail(c, EXIT_USAGE, "--threads '%s': a number of threads, or up to %d of them like 1,2",
+        return cli_fail(c, EXIT_USAGE, "--threads '%s': a number of threads, or up to %d growing ones like 1,2",
                         options->threads, MOST_THREAD_COUNTS);
     bench *b = calloc(1, sizeof *b);
     if (!b) return cli_fail(c, EXIT_MEMORY, "out of memory at the start");

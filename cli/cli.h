@@ -105,15 +105,15 @@ typedef struct cli_rows {
     const char *chat_template, *prompt_key, *completion_key;
     bool train_on_prompt, pack, skip_bad_rows;
 } cli_rows;
-#define CLI_ROW_OPTIONS(AT, group_)                                                                                     \
-    {"chat_template", CLI_TEXT, AT(rows.chat_template), .group = group_, .value = "NAME", .help = CLI_CHAT_HELP},       \
-        {"prompt_key", CLI_TEXT, AT(rows.prompt_key), "prompt", group_, "field of a row that holds the prompt"},        \
-        {"completion_key", CLI_TEXT, AT(rows.completion_key), "completion", group_, "field that holds the completion"}, \
-        {"train_on_prompt", CLI_SWITCH, AT(rows.train_on_prompt), .group = group_,                                      \
-         .help = "prompts and users' turns count too; else only completions and assistants' turns do"},                 \
-    {                                                                                                                   \
-        "skip_bad_rows", CLI_SWITCH, AT(rows.skip_bad_rows),                                                            \
-            .group = group_, .help = "leave rows out that are refused; else the first of them ends it"                  \
+#define CLI_ROW_OPTIONS(AT, group_)                                                                                    \
+    {"chat_template", CLI_TEXT, AT(rows.chat_template), .group = group_, .value = "NAME", .help = CLI_CHAT_HELP},      \
+        {"prompt_key", CLI_TEXT, AT(rows.prompt_key), "prompt", group_, "field of a row that holds the prompt"},       \
+        {"completion_key", CLI_TEXT, AT(rows.completion_key), "completion", group_, "field that has the completion"},  \
+        {"train_on_prompt", CLI_SWITCH, AT(rows.train_on_prompt), .group = group_,                                     \
+         .help = "prompts and users' turns count too; else only completions and assistants' turns do"},                \
+    {                                                                                                                  \
+        "skip_bad_rows", CLI_SWITCH, AT(rows.skip_bad_rows),                                                           \
+            .group = group_, .help = "leave rows out that are refused; else the first of them ends it"                 \
     }
 #define CLI_CHAT_HELP                                                                                                  \
     "how conversations are written: auto (the model's own), chatml, llama3, gemma, zephyr, qwen3, none, or "           \

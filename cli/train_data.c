@@ -3,6 +3,7 @@
  * A model that exists says what rows it takes. A new transformer that predicts tokens is made first, because its
  * tokenizer and its context decide about the rows. A new network takes sizes and classes from the data, which are
  * therefore opened first; of what kind they are, the files tell. */
+#include "base/ctx.h"
 #include "cli/train_run.h"
 
 #include <inttypes.h>
@@ -33,16 +34,15 @@ static bool made_for_data(const train_run *r, lt_dataset_kind *kind)
 /* The classes a model knows by name, as a set to be like; *like stays NULL where it knows none. */
 static lt_status labels_of(lt_ctx *ctx, const lt_model *model, lt_dataset **like)
 {
-    enum { MOST = 4096 };
-    const char *names[MOST];
-    int64_t n = model ? lt_model_classes(model) : 0;
+    int64_t n = model ? lt_model_classes(model) : 0, named = 0;
     *like = NULL;
-    for (int64_t i = 0; i < n; i++) {
-        const char *name = i < MOST ? lt_model_label(model, i) : NULL;
-        if (!name || !strncmp(name, "LABEL_", 6)) return LT_OK;
-        names[i] = name;
-    }
-    return n ? lt_dataset_of_labels(ctx, n, names, like) : LT_OK;
+    if (n == 0) return LT_OK;
+    const char **names = lti_alloc_array(ctx, (size_t)n, sizeof *names);
+    if (!names) return LT_ENOMEM;
+    while (named < n && (names[named] = lt_model_label(model, named)) && strncmp(names[named], "LABEL_", 6)) named++;
+    lt_status status = named == n ? lt_dataset_of_labels(ctx, n, names, like) : LT_OK;
+    lti_free(ctx, names);
+    return status;
 }
 
 static lt_status open_one(train_run *r, const char *path, lt_dataset_kind kind, lt_tokenizer *tokenizer,
@@ -62,7 +62,7 @@ static lt_status open_sets(train_run *r, lt_dataset_kind kind, lt_tokenizer *tok
     d->max_seq_length = o->config.max_seq_length;
     d->valid_fraction = o->valid_fraction;
     bool split = !o->valid_data && o->valid_fraction > 0;
-    d->split = split || (o->valid_data && cli_is_directory(o->data)) ? LT_SPLIT_TRAIN : LT_SPLIT_ALL;
+    d->split = split || cli_is_directory(o->data) ? LT_SPLIT_TRAIN : LT_SPLIT_ALL;
     d->append_eos = o->append_eos;
     lt_status status = open_one(r, o->data, kind, tokenizer, d, like, &r->train);
     d->append_eos = false;
@@ -83,6 +83,12 @@ static int refuse_row_options(train_run *r, lt_dataset_kind kind)
                        : o->rows.chat_template   ? "--chat-template"
                        : o->rows.train_on_prompt ? "--train-on-prompt"
                                                  : NULL;
+    bool recurrent = kind == LT_DATA_TOKENS && o->rows.pack && !lt_model_is_transformer(r->model);
+    if (recurrent)
+        return cli_fail(r->cli, EXIT_USAGE,
+                        "--pack: a %s reads a row from its first position to its last, so rows cannot be packed; leave "
+                        "it out",
+                        lt_model_family(r->model));
     if (kind == LT_DATA_TOKENS || !what) return EXIT_DONE;
     return cli_fail(r->cli, EXIT_USAGE, "%s is for language models, and the data has %s with a class; leave it out",
                     what, unit_of(kind));

@@ -1,5 +1,5 @@
-/* train_lr_find.c - lathe train --lr-find: the range test of the learning rate, as a picture and a suggestion. Nothing is
- * trained: the model is what it was. */
+/* train_lr_find.c - lathe train --lr-find: the range test of the learning rate, as a picture and a suggestion. Nothing
+ * is trained: the model is what it was. */
 #include "cli/train_run.h"
 
 #include <inttypes.h>

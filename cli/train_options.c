@@ -41,7 +41,7 @@ static const cli_option options[] = {
      .low = 2, .high = 1 << 20},
     {"append_eos", CLI_SWITCH, AT(append_eos), .group = DATA, .help = "end every training document with EOS"},
     {"pack", CLI_SWITCH, AT(rows.pack), .group = DATA,
-     .help = "several rows in one window, each seeing itself alone: less padding"},
+     .help = "several rows in one window, each seeing itself alone: less padding. For transformers"},
     CLI_ROW_OPTIONS(AT, DATA),
 
     {"steps", CLI_INT, C(steps), "0", STEPS, "optimizer steps; 0: as many as --epochs make", .low = 0, .high = 1e12},

@@ -1,9 +1,9 @@
-/* verb_eval.c - lathe eval: what a model can do, what compressing it has changed, gates, and the logits, to compare with
- * other programs. */
+/* verb_eval.c - lathe eval: what a model can do, what compressing it has changed, gates, and the logits, to compare
+ * with other programs. */
 #include "cli/eval_options.h"
+#include "data/sets/set_rows.h"
 #include "lathe/plan.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -81,18 +81,7 @@ static int dump_logits(cli *c, const eval_options *o, const opened *m, const lt_
 
 /* ---- Options of the library ---- */
 
-/* A part called test, in whatever format; MNIST's is called t10k. */
-static bool has_test(const char *directory)
-{
-    bool found = false;
-    DIR *dir = opendir(directory);
-    for (struct dirent *entry; dir && !found && (entry = readdir(dir));)
-        found = !strncmp(entry->d_name, "test.", 5) || !strncmp(entry->d_name, "t10k-images", 11);
-    if (dir) closedir(dir);
-    return found;
-}
-
-static lt_split choose_split(const eval_options *o)
+static lt_split choose_split(cli *c, const eval_options *o)
 {
     static const struct {
         const char *name;
@@ -101,7 +90,7 @@ static lt_split choose_split(const eval_options *o)
     for (int i = 0; i < 3; i++)
         if (!strcmp(o->split, splits[i].name)) return splits[i].split;
     if (!strcmp(o->split, "all") || !o->data || !cli_is_directory(o->data)) return LT_SPLIT_ALL;
-    return has_test(o->data) ? LT_SPLIT_TEST : LT_SPLIT_VALID;
+    return lti_set_has_test(c->ctx, o->data) ? LT_SPLIT_TEST : LT_SPLIT_VALID;
 }
 
 /* What was typed, "\n" and "\t" as the characters they mean, to be freed; NULL for NULL. */
@@ -138,7 +127,7 @@ static int fill_options(cli *c, const eval_options *o, opened *m, lt_eval_option
     e->stop = &cli_stop;
     e->on_progress = cli_on_count;
     e->rows.max_seq_length = given || context == 0 || o->max_seq_length < context ? o->max_seq_length : context;
-    e->rows.split = choose_split(o);
+    e->rows.split = choose_split(c, o);
     e->rows.valid_fraction = o->valid_fraction;
     const char *data = o->data ? o->data : o->suite;
     lt_tokenizer *tokenizer = lt_model_tokenizer(m->base);

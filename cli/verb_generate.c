@@ -56,7 +56,9 @@ static const cli_option options[] = {
     {"batch_size", CLI_INT, AT(batch_size), "8", "Speed", "prompts at once; with 1 none can change another's rounding",
      .low = 1, .high = 4096},
     {"context", CLI_INT, AT(context), "0", "Speed",
-     "tokens of prompt and text together; 0: as many as are asked for and the model was made for", .high = 1 << 30},
+     "tokens of prompt and text together; 0: as many as are asked for and the model was made for (a recurrent one: "
+     "any number)",
+     .high = 1 << 30},
 };
 static const char *const later[] = {"adapter", "draft", NULL};
 
@@ -188,13 +190,15 @@ static int open_session(generate_call *g)
     lt_session_options_init(&s);
     if (cli_quant_policy(&o->quant, &policy)) s.quant = &policy;
     s.batch = o->batch_size < g->prompts.count ? o->batch_size : g->prompts.count;
-    int64_t longest = 1, limit = o->context ? o->context : context;
+    /* A recurrent network's state is of one size at any length: nothing ends its text but what was asked. */
+    bool recurrent = !lt_model_is_transformer(g->model);
+    int64_t longest = 1, limit = o->context ? o->context : recurrent ? INT32_MAX : context;
     for (int i = 0; i < g->prompts.count; i++)
         if (g->prompts.ids[i].count > longest) longest = g->prompts.ids[i].count;
     s.length = longest + o->how.max_tokens < limit ? longest + o->how.max_tokens : limit;
     if (lt_model_reads(g->model) != LT_DATA_TOKENS)
         s.length = 2; /* the session says what is wrong */
-    else if (s.length > context)
+    else if (s.length > context && !recurrent)
         cli_warn(g->cli, "%" PRId64 " tokens are more than the %" PRId64 " the model was made for", s.length, context);
     int code = check_memory(g->cli, lt_model_config(g->model), &s);
     if (code) return code;

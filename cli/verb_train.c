@@ -27,6 +27,11 @@ static int need(cli *c, const train_options *o)
     if (!o->config.out) return cli_fail(c, EXIT_USAGE, "no place for the result; give --out DIR");
     if (o->config.freeze && o->config.train_only)
         return cli_fail(c, EXIT_USAGE, "--freeze and --train-only exclude each other; give one of them");
+    const char *resume = o->config.resume;
+    if (o->lr_find && resume && strcmp(resume, "auto") && strcmp(resume, "never"))
+        return cli_fail(c, EXIT_USAGE,
+                        "--lr-find begins with --model or --init, not with a checkpoint; leave --resume out (a "
+                        "checkpoint's directory opens as --model)");
     if (!o->quant.type && o->quant.targets)
         return cli_fail(c, EXIT_USAGE, "--qat-targets says which parameters --qat is for; give --qat TYPE too");
     if (o->export_path && !o->quant.type && !strcmp(o->quant.embedding, "f32"))

@@ -1,5 +1,5 @@
-/* findings.c - where to look: documents that changed most, answers that flipped, labels that are confused, perplexity by
- * position, and how diverse generated texts are. */
+/* findings.c - where to look: documents that changed most, answers that flipped, labels that are confused, perplexity
+ * by position, and how diverse generated texts are. */
 #include "data/tokenizer/tokenizer.h"
 #include "evals/diversity.h"
 #include "evals/eval.h"

@@ -1,75 +1,16 @@
 /* source.c - see source.h. Which documents belong to a split is decided by the same rule as in a data set
- * (data/sets/documents.h), so that a report on the validation part speaks of the documents training held back. */
+ * (data/sets/documents.h, set_parts.c), so that a report on the validation part speaks of the documents training held
+ * back. */
 #include "evals/source.h"
 
 #include "base/text.h"
 #include "data/json.h"
+#include "data/sets/labelled_set.h"
 #include "data/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-/* ---- Which file ---- */
-
-/* The file of a part, of whatever kind; NULL when there is none. */
-static lt_status part_of(lt_ctx *ctx, const char *directory, const char *part, char **path)
-{
-    static const char *const kinds[] = {".txt", ".jsonl", ".json"};
-    *path = NULL;
-    for (int i = 0; i < LTI_COUNT(kinds); i++) {
-        char name[16];
-        snprintf(name, sizeof name, "%s%s", part, kinds[i]);
-        char *found = lti_path_join(ctx, directory, name);
-        if (!found) return LT_ENOMEM;
-        if (lti_file_exists(found) && *path) {
-            lti_fail(ctx, LT_EINVAL, "there are both %s and %s: which is meant? move the other away", *path, found);
-            lti_free(ctx, found);
-            return LT_EINVAL;
-        }
-        if (lti_file_exists(found))
-            *path = found;
-        else
-            lti_free(ctx, found);
-    }
-    return LT_OK;
-}
-
-/* As lt_dataset_open: without a file of its own, valid is a part of train. */
-static lt_status find_part(lti_source *s, const char *directory)
-{
-    static const char *const parts[] = {"", "train", "valid", "test"};
-    if (s->split == LT_SPLIT_ALL)
-        return lti_fail(s->ctx, LT_EINVAL, "%s is a directory: choose its train, valid or test part", directory);
-    LTI_TRY(part_of(s->ctx, directory, parts[s->split], &s->path));
-    bool whole = s->path != NULL;
-    if (s->split == LT_SPLIT_TRAIN && whole) {
-        char *valid;
-        LTI_TRY(part_of(s->ctx, directory, "valid", &valid));
-        whole = valid != NULL;
-        lti_free(s->ctx, valid);
-    }
-    if (!s->path && s->split == LT_SPLIT_VALID) LTI_TRY(part_of(s->ctx, directory, "train", &s->path));
-    if (!s->path)
-        return lti_fail(s->ctx, LT_EIO, "%s: there is no %s.txt, .jsonl or .json in it", directory, parts[s->split]);
-    if (whole) s->split = LT_SPLIT_ALL;
-    return LT_OK;
-}
-
-static lt_status find_file(lti_source *s, const char *path)
-{
-    if (lti_is_directory(path)) {
-        lt_status status = find_part(s, path);
-        if (status == LT_OK) return LT_OK;
-        lti_free(s->ctx, s->path);
-        s->path = NULL;
-        return status;
-    }
-    if (s->split == LT_SPLIT_TEST)
-        return lti_fail(s->ctx, LT_EINVAL, "%s: a single file has train and valid parts, no test part", path);
-    s->path = lti_strdup(s->ctx, path);
-    return s->path ? LT_OK : LT_ENOMEM;
-}
 
 /* ---- What it consists of ---- */
 
@@ -183,7 +124,7 @@ lt_status lti_source_open(lt_ctx *ctx, const char *path, const lt_dataset_option
                           lti_source *s)
 {
     *s = (lti_source){.ctx = ctx, .split = rows->split};
-    LTI_TRY(find_file(s, path));
+    LTI_TRY(lti_set_part(ctx, path, lti_labelled_kinds, NULL, rows->split, &s->path, &s->split));
     LTI_TRY(lti_file_map(ctx, s->path, &s->map));
     LTI_TRY(list_all(s, lines));
     const char *text = s->layout == LTI_LAYOUT_TEXT ? (const char *)s->map.data : NULL;

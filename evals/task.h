@@ -73,7 +73,7 @@ lt_status lti_task_row_read(lti_task *task, const json_t *object, const lti_task
                             char reason[LTI_REASON]);
 /* Which kind a row's fields make; LTI_KIND_NONE for a text. */
 lti_kind lti_task_row_kind(const json_t *object);
-/* A field as text: strings as they are, numbers and truth values as JSON writes them; false when it is none of these. */
+/* A field as text: strings as they are, numbers and truth values as JSON writes them; false where it is none. */
 bool lti_json_as_text(const json_t *value, lti_text *out);
 
 #endif

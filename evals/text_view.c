@@ -1,8 +1,8 @@
 /* text_view.c - texts, prompts with completions and conversations: perplexity over the scored positions of a data set.
  *
- * The rows are those of lt_dataset_open, so that perplexity means what it means in training. Where nothing is asked that
- * needs single positions, lt_evaluate is the answer itself. What is perturbed, limited or has a context put before its
- * prompt is written as rows in memory first and read from there.
+ * The rows are those of lt_dataset_open, so that perplexity means what it means in training. Where nothing is asked
+ * that needs single positions, lt_evaluate is the answer itself. What is perturbed, limited or has a context put before
+ * its prompt is written as rows in memory first and read from there.
  *
  * Positions are scored in blocks of whole rows: a score takes 40 bytes, and texts may be long. */
 #include "evals/eval.h"

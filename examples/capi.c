@@ -1,7 +1,7 @@
 /* capi.c - the C API whole, on one page: context, params, graph, a hook, gradients, optimizer nodes, plan, file.
  *
- * A digit classifier whose weights are trained on the grid of a block lattice (q8_0): the hook quantizes what the layers
- * see, the layers do not know. Nothing here is a convenience: each step is one call of the engine. */
+ * A digit classifier whose weights are trained on the grid of a block lattice (q8_0): the hook quantizes what the
+ * layers see, the layers do not know. Nothing here is a convenience: each step is one call of the engine. */
 #include <lathe/lathe.h>
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* char_lstm.c - an LSTM that reads a text byte by byte and learns what comes next; then it writes.
  *
- * The text is cut into 32 streams that are read side by side, 64 bytes a step. The state at the end of a step is where the
- * next one starts (truncated backpropagation through time): the plan takes h and c as inputs and gives them as results.
- * The last tenth of the text is never trained on. char_lstm_torch.py is the same in PyTorch, line by line. */
+ * The text is cut into 32 streams that are read side by side, 64 bytes a step. The state at the end of a step is where
+ * the next one starts (truncated backpropagation through time): the plan takes h and c as inputs and gives them as
+ * results. The last tenth of the text is never trained on. char_lstm_torch.py is the same in PyTorch, line by line. */
 #include <lathe/lathe.h>
 
 #include <math.h>

@@ -83,7 +83,8 @@ static lt_status open_data(run *r, const char *path)
     return status == LT_OK ? lt_arrays_open(r->ctx, file[1], &r->test_set) : status;
 }
 
-static void choose_network(run *r)
+/* False: these are no images of one square size. */
+static bool choose_network(run *r)
 {
     const lt_arrays *set = r->train_set;
     lt_real most = 0;
@@ -92,6 +93,7 @@ static void choose_network(run *r)
     lt_cnn_config_init(&r->cnn);
     r->cnn.height = r->cnn.width = (int64_t)lround(sqrt((double)set->d));
     r->cnn.channels = 1, r->cnn.classes = set->classes, r->cnn.filters = 16, r->cnn.stages = 3, r->cnn.blocks = 1;
+    return most > 0 && r->cnn.height * r->cnn.width == set->d && r->test_set->d == set->d;
 }
 
 /* Records logits [rows, classes] and returns their loss. */
@@ -192,7 +194,10 @@ static lt_status run_all(run *r, const options *o)
 {
     lt_status status = open_data(r, o->data);
     if (status != LT_OK) return status;
-    choose_network(r);
+    if (!choose_network(r)) {
+        fprintf(stderr, "fashion_cnn: %s: square images of one size are wanted\n", o->data);
+        return LT_EINVAL;
+    }
     r->x = calloc((size_t)(TEST_BATCH * r->train_set->d), sizeof *r->x);
     r->y = calloc(TEST_BATCH, sizeof *r->y);
     status = r->x && r->y ? lt_params_create(r->ctx, &r->params) : LT_ENOMEM;
@@ -211,7 +216,7 @@ int main(int argc, char **argv)
     if (!r.ctx) return 1;
     if (o.threads > 0) lt_set_threads((int)o.threads);
     int failed = run_all(&r, &o) != LT_OK;
-    if (failed) fprintf(stderr, "fashion_cnn: %s\n", lt_ctx_message(r.ctx));
+    if (failed && *lt_ctx_message(r.ctx)) fprintf(stderr, "fashion_cnn: %s\n", lt_ctx_message(r.ctx));
     lt_plan_free(r.train);
     lt_plan_free(r.test);
     lt_arrays_free(r.ctx, r.train_set);

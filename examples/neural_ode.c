@@ -198,7 +198,7 @@ int main(int argc, char **argv)
     lt_arrays *all = NULL, *train_set = NULL, *test_set = NULL;
     int failed = lt_params_create(ctx, &params) || lt_arrays_open(ctx, o.data, &all) ||
                  lt_arrays_split(ctx, all, 0.2, 1, &train_set, &test_set) || run(ctx, params, &o, train_set, test_set);
-    if (failed) fprintf(stderr, "neural_ode: %s\n", lt_ctx_message(ctx));
+    if (failed && *lt_ctx_message(ctx)) fprintf(stderr, "neural_ode: %s\n", lt_ctx_message(ctx));
     lt_arrays_free(ctx, all);
     lt_arrays_free(ctx, train_set);
     lt_arrays_free(ctx, test_set);

@@ -1,8 +1,8 @@
 /* attention.h - what one task of fused attention needs (Dao et al., FlashAttention, 2022: blocks of queries against
  * blocks of keys, a running maximum and sum, no [T, S] matrix; the backward recomputes the probabilities from lse).
  *
- * For query i (absolute position first + i), head h, its key/value head g = h / (heads / kv_heads), over the keys j that
- * the query sees (lti_attention_keys: always one range):
+ * For query i (absolute position first + i), head h, its key/value head g = h / (heads / kv_heads), over the keys j
+ * that the query sees (lti_attention_keys: always one range):
  *     s_ij = scale <q_i, k_j>;  lse_i = log sum_j exp s_ij;  p_ij = exp(s_ij - lse_i);  o_i = sum_j p_ij v_j
  * A query that sees no key has o = 0, lse = -infinity and no part in any gradient.
  * Backward, with delta_i = <do_i, o_i>:  ds_ij = p_ij (<do_i, v_j> - delta_i) scale

@@ -1,7 +1,7 @@
 /* conv.c - cuts the batch of a convolution into chunks and runs them, behind conv.h.
  *
- * The number of chunks is a power of two, so that 2, 4, 8 threads have equal shares, and follows from the sizes alone. A
- * kernel is made for a whole chunk and one for the last when it is shorter. When a provider cannot give both the same
+ * The number of chunks is a power of two, so that 2, 4, 8 threads have equal shares, and follows from the sizes alone.
+ * A kernel is made for a whole chunk and one for the last when it is shorter. When a provider cannot give both the same
  * packing of filters, the batch is one chunk.
  *
  * Cutting images by rows would help a single large image, and cost a border of rows read twice; training has batches.

@@ -4,9 +4,9 @@
  *     data      a = dy,               b = filters                        ->  c = dx
  *     weight    a = x,                b = dy                             ->  c = dfilters
  *
- * A convolution is described once (create), states its scratch, and runs many times without allocating in lathe. The batch
- * is cut into chunks by the sizes of the problem alone; providers run single-threaded on a chunk, and what the chunks
- * give to the gradient of the filters is summed in their order: bitwise equal results for any number of threads.
+ * A convolution is described once (create), states its scratch, and runs many times without allocating in lathe. The
+ * batch is cut into chunks by the sizes of the problem alone; providers run single-threaded on a chunk, and what the
+ * chunks give to the gradient of the filters is summed in their order: bitwise equal results for any number of threads.
  *
  * Providers: "onednn"; "depthwise", kernels of our own for filters of one channel each; "ref", a matrix product over
  * unfolded windows. LT_CONV=onednn|depthwise|ref forces one where it can do what is asked. */

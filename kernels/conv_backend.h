@@ -1,8 +1,8 @@
 /* conv_backend.h - what stands behind conv.h: a convolution of a few images on the calling thread alone.
  *
  * conv.c cuts the batch into chunks and hands each to a kernel made for its size. Filters (or their gradient) are
- * "packed": in the order the kernel likes, the same for every size of chunk. `slot` names the state that the caller alone
- * uses at that moment. */
+ * "packed": in the order the kernel likes, the same for every size of chunk. `slot` names the state that the caller
+ * alone uses at that moment. */
 #ifndef LTI_CONV_BACKEND_H
 #define LTI_CONV_BACKEND_H
 
@@ -21,8 +21,8 @@ typedef struct lti_conv_backend {
     size_t (*scratch)(const void *kernel);   /* bytes of one slot */
     size_t (*packed)(const void *kernel);    /* bytes, whole lt_reals */
     /* LT_OK or LT_EPROVIDER; no context, for they run inside tasks. pack, before the chunks run: filters -> packed;
-     * filters NULL: another kernel has packed them, they will be read there. unpack, after the chunks: packed gradient ->
-     * gradient of the filters. `scratch` is a slot's. */
+     * filters NULL: another kernel has packed them, they will be read there. unpack, after the chunks: packed gradient
+     * -> gradient of the filters. `scratch` is a slot's. */
     lt_status (*pack)(void *kernel, const lt_real *filters, lt_real *packed, void *scratch);
     lt_status (*unpack)(void *kernel, lt_real *packed, lt_real *filters, void *scratch);
     /* forward: x, packed -> y. data: dy, packed -> dx. weight: x, dy -> packed gradient, overwritten. */

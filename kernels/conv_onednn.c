@@ -1,32 +1,20 @@
 /* conv_onednn.c - convolution of a few images by oneDNN, versions 2.6 and 3.x.
  *
- * Images stay channels last (nhwc); how filters lie is oneDNN's choice, and a reorder, made once too, packs them before a
- * run or unpacks their gradient after it. Measured on Zen 5 with 2.6.3, one thread: channels last are as fast as oneDNN's
- * blocked layouts (230 - 310 GFLOP/s of about 300), and a single image as fast as many. Its first choice for the forward,
- * brgconv, is half as fast as the next one on 1 channel and 5 % slower on 16: for so few the next is taken, 1 x 1 apart.
- * The gradient of x of filters of one channel each takes twice as long as their forward: with stride 1 it is the forward of
- * dy with the filters turned round.
+ * Images stay channels last (nhwc); how filters lie is oneDNN's choice, and a reorder, made once too, packs them before
+ * a run or unpacks their gradient after it. Measured on Zen 5 with 2.6.3, one thread: channels last are as fast as
+ * oneDNN's blocked layouts (230 - 310 GFLOP/s of about 300), and a single image as fast as many. Its first choice for
+ * the forward, brgconv, is half as fast as the next one on 1 channel and 5 % slower on 16: for so few the next is taken,
+ * 1 x 1 apart. The gradient of x of filters of one channel each takes twice as long as their forward: with stride 1 it
+ * is the forward of dy with the filters turned round.
  *
- * Made once as in gemm_onednn.c: primitives, and memory objects without memory for each slot. Setting the address of padded
- * filters clears their padding, so the address all chunks share is set before they start. */
+ * Made once: primitives and slots (onednn_parts.h). Setting the address of padded filters clears their padding, so the
+ * address all chunks share is set before they start. */
 #include "kernels/conv_backend.h"
+#include "kernels/onednn_parts.h"
 
-#include <dnnl.h>
-#include <pthread.h>
 #include <string.h>
 
 enum { FEW_CHANNELS = 16 };
-enum { A, B, C, SCRATCH, MEMORIES };
-
-#if DNNL_VERSION_MAJOR >= 3
-typedef dnnl_memory_desc_t descriptor;
-typedef const_dnnl_memory_desc_t described;
-#define DESCRIBED(d) (d)
-#else
-typedef dnnl_memory_desc_t descriptor;
-typedef const dnnl_memory_desc_t *described;
-#define DESCRIBED(d) (&(d))
-#endif
 
 /* src, filters and dst, whichever of them are gradients. */
 typedef struct problem {
@@ -41,20 +29,10 @@ typedef struct onednn_kernel {
     int64_t filters;
     dnnl_primitive_t primitive, reorder; /* reorder: NULL when packed filters lie as the caller's */
     dnnl_primitive_desc_t desc;          /* whose packing other kernels take */
-    dnnl_stream_t *streams;              /* [slots] */
-    dnnl_memory_t (*memories)[MEMORIES]; /* [slots] */
     dnnl_memory_t plain, packed;         /* of the reorder */
-    int slots;
-    size_t scratch, packed_bytes;
+    onednn_slots slots;
+    size_t packed_bytes;
 } onednn_kernel;
-
-static dnnl_engine_t engine; /* the CPU: lives as long as the process */
-static pthread_once_t engine_once = PTHREAD_ONCE_INIT;
-
-static void create_engine(void)
-{
-    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) engine = NULL;
-}
 
 /* ---- Descriptors ---- */
 
@@ -64,15 +42,6 @@ static dnnl_status_t describe(descriptor *d, int rank, const dnnl_dims_t dims, d
     return dnnl_memory_desc_create_with_tag(d, rank, dims, dnnl_f32, tag);
 #else
     return dnnl_memory_desc_init_by_tag(d, rank, dims, dnnl_f32, tag);
-#endif
-}
-
-static void forget(descriptor *d)
-{
-#if DNNL_VERSION_MAJOR >= 3
-    if (*d) dnnl_memory_desc_destroy(*d);
-#else
-    (void)d;
 #endif
 }
 
@@ -126,13 +95,13 @@ static dnnl_status_t describe_forward(const problem *p, bool few, dnnl_primitive
     dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(
         pd, engine, dnnl_forward_training, dnnl_convolution_direct, p->src, p->filters, NULL, p->dst, p->stride,
         p->dilation, p->pad, p->pad, p->attr);
-    dnnl_primitive_desc_t next = NULL;
-    if (status != dnnl_success || !few || is_jit(*pd) || dnnl_primitive_desc_clone(&next, *pd) != dnnl_success)
+    dnnl_primitive_desc_t first = NULL; /* a clone: it cannot be moved on, only the original can */
+    if (status != dnnl_success || !few || is_jit(*pd) || dnnl_primitive_desc_clone(&first, *pd) != dnnl_success)
         return status;
     bool found = false;
-    while (!found && dnnl_primitive_desc_next_impl(next) == dnnl_success) found = is_jit(next);
-    dnnl_primitive_desc_destroy(found ? *pd : next);
-    if (found) *pd = next;
+    while (!found && dnnl_primitive_desc_next_impl(*pd) == dnnl_success) found = is_jit(*pd);
+    dnnl_primitive_desc_destroy(found ? first : *pd);
+    if (!found) *pd = first;
     return status;
 }
 
@@ -215,7 +184,7 @@ static dnnl_status_t create_primitive(onednn_kernel *k, const lti_conv_shape *s,
     return status;
 }
 
-/* Between the caller's filters and packed ones; k->scratch grows to what it needs. */
+/* Between the caller's filters and packed ones. */
 static dnnl_status_t create_reorder(onednn_kernel *k, const lti_conv_shape *s)
 {
     descriptor plain;
@@ -243,18 +212,10 @@ static dnnl_status_t create_slots(onednn_kernel *k)
         [LTI_CONV_DATA] = {dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_diff_src_md},
         [LTI_CONV_WEIGHT] = {dnnl_query_src_md, dnnl_query_diff_dst_md, dnnl_query_diff_weights_md},
     };
-    described scratch = queried(k->desc, dnnl_query_scratchpad_md);
-    if (scratch) k->scratch = dnnl_memory_desc_get_size(scratch);
-    dnnl_status_t status = dnnl_success;
-    for (int slot = 0; slot < k->slots && status == dnnl_success; slot++) {
-        status = dnnl_stream_create(&k->streams[slot], engine, dnnl_stream_default_flags);
-        for (int i = A; i < MEMORIES && status == dnnl_success; i++)
-            if (i != SCRATCH || k->scratch)
-                status = dnnl_memory_create(&k->memories[slot][i],
-                                            i == SCRATCH ? scratch : queried(k->desc, queries[k->kind][i]), engine,
-                                            DNNL_MEMORY_NONE);
-    }
-    return status;
+    described all[MEMORIES];
+    for (int i = A; i <= C; i++) all[i] = queried(k->desc, queries[k->kind][i]);
+    all[SCRATCH] = queried(k->desc, dnnl_query_scratchpad_md);
+    return slots_fill(&k->slots, all);
 }
 
 /* ---- The backend ---- */
@@ -270,18 +231,12 @@ static void onednn_free(lt_ctx *ctx, void *kernel)
 {
     onednn_kernel *k = kernel;
     if (!k) return;
-    for (int slot = 0; slot < k->slots; slot++) {
-        for (int i = 0; k->memories && i < MEMORIES; i++)
-            if (k->memories[slot][i]) dnnl_memory_destroy(k->memories[slot][i]);
-        if (k->streams && k->streams[slot]) dnnl_stream_destroy(k->streams[slot]);
-    }
     if (k->plain) dnnl_memory_destroy(k->plain);
     if (k->packed) dnnl_memory_destroy(k->packed);
     if (k->reorder) dnnl_primitive_destroy(k->reorder);
     if (k->primitive) dnnl_primitive_destroy(k->primitive);
     if (k->desc) dnnl_primitive_desc_destroy(k->desc);
-    lti_free(ctx, k->memories);
-    lti_free(ctx, k->streams);
+    slots_free(ctx, &k->slots);
     lti_free(ctx, k);
 }
 
@@ -308,17 +263,13 @@ static lt_status onednn_create(lt_ctx *ctx, const lti_conv_shape *shape, lti_con
 {
     lti_conv_shape turned = *shape, *s = &turned;
     bool turns = kind == LTI_CONV_DATA && turn(&turned);
-    pthread_once(&engine_once, create_engine);
-    if (!engine) return lti_fail(ctx, LT_EPROVIDER, "conv: oneDNN has no CPU engine here; use LT_CONV=ref");
+    if (!have_engine()) return lti_fail(ctx, LT_EPROVIDER, "conv: oneDNN has no CPU engine here; use LT_CONV=ref");
     onednn_kernel *k = lti_alloc(ctx, sizeof *k);
     if (!k) return LT_ENOMEM;
     k->kind = turns ? LTI_CONV_FORWARD : kind;
     k->turned = turns ? s->kh * s->kw : 0;
     k->filters = s->i;
-    k->slots = slots;
-    k->streams = lti_alloc_array(ctx, (size_t)slots, sizeof *k->streams);
-    if (k->streams) k->memories = lti_alloc_array(ctx, (size_t)slots, sizeof *k->memories);
-    if (!k->memories) {
+    if (slots_alloc(ctx, slots, &k->slots) != LT_OK) {
         onednn_free(ctx, k);
         return LT_ENOMEM;
     }
@@ -343,7 +294,7 @@ static size_t onednn_scratch(const void *kernel)
 {
     const onednn_kernel *k = kernel;
     size_t turned = (size_t)(k->turned * k->filters) * sizeof(float);
-    return turned > k->scratch ? turned : k->scratch;
+    return turned > k->slots.scratch ? turned : k->slots.scratch;
 }
 
 static size_t onednn_packed(const void *kernel)
@@ -363,13 +314,13 @@ static lt_status reorder(onednn_kernel *k)
     bool back = k->kind == LTI_CONV_WEIGHT;
     const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, back ? k->packed : k->plain},
                                     {DNNL_ARG_TO, back ? k->plain : k->packed}};
-    return dnnl_primitive_execute(k->reorder, k->streams[0], 2, args) == dnnl_success ? LT_OK : LT_EPROVIDER;
+    return dnnl_primitive_execute(k->reorder, k->slots.streams[0], 2, args) == dnnl_success ? LT_OK : LT_EPROVIDER;
 }
 
 static lt_status onednn_pack(void *kernel, const lt_real *filters, lt_real *packed, void *scratch)
 {
     onednn_kernel *k = kernel;
-    for (int slot = 0; slot < k->slots; slot++) LTI_TRY(point(k->memories[slot][B], packed));
+    for (int slot = 0; slot < k->slots.count; slot++) LTI_TRY(point(k->slots.memories[slot][B], packed));
     if (!filters) return LT_OK;
     float *turned = scratch;
     for (int64_t i = 0; i < k->turned * k->filters; i += k->turned)
@@ -398,12 +349,13 @@ static lt_status onednn_run(void *kernel, int slot, const lt_real *a, const lt_r
     onednn_kernel *k = kernel;
     const void *const data[MEMORIES] = {a, b, c, scratch};
     dnnl_exec_arg_t args[MEMORIES];
-    int count = k->scratch ? MEMORIES : SCRATCH;
+    dnnl_memory_t *memory = k->slots.memories[slot];
+    int count = k->slots.scratch ? MEMORIES : SCRATCH;
     for (int i = 0; i < count; i++) {
-        LTI_TRY(point(k->memories[slot][i], data[i]));
-        args[i] = (dnnl_exec_arg_t){kinds[k->kind][i], k->memories[slot][i]};
+        LTI_TRY(point(memory[i], data[i]));
+        args[i] = (dnnl_exec_arg_t){kinds[k->kind][i], memory[i]};
     }
-    dnnl_status_t status = dnnl_primitive_execute(k->primitive, k->streams[slot], count, args);
+    dnnl_status_t status = dnnl_primitive_execute(k->primitive, k->slots.streams[slot], count, args);
     return status == dnnl_success ? LT_OK : LT_EPROVIDER;
 }
 

@@ -1,5 +1,5 @@
-/* conv_ref.c - convolution as matrix products over unfolded windows (im2col), in plain C around gemm.h: the oracle of the
- * other providers, and the convolution of a portable or double build.
+/* conv_ref.c - convolution as matrix products over unfolded windows (im2col), in plain C around gemm.h: the oracle of
+ * the other providers, and the convolution of a portable or double build.
  *
  * For a strip of rows of y, `columns` [pixels, taps * I/groups] has a row a window, and with filters packed a group as
  * [taps * I/groups, O/groups]:
@@ -147,8 +147,8 @@ static void unfold(const ref_kernel *r, int64_t oy, int64_t end, const lt_real *
         }
 }
 
-/* One strip of one image and group. forward: a = x, b = packed, c = y. data: dy, packed, dx. weight: x, dy, dpacked. All
- * point at the group's first channel, or its filters. */
+/* One strip of one image and group. forward: a = x, b = packed, c = y. data: dy, packed, dx. weight: x, dy, dpacked.
+ * All point at the group's first channel, or its filters. */
 static lt_status strip(const ref_kernel *r, int64_t oy, const lt_real *a, const lt_real *b, lt_real *c, char *scratch)
 {
     const lti_conv_shape *s = &r->shape;

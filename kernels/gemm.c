@@ -126,7 +126,7 @@ static void choose_bands(lti_gemm *g)
     bool narrow = g->decode_b || (s->tb && s->n > 4 * 512);
     int64_t rows = narrow || s->m >= 4 * 256 ? 256 : s->m / 4 > 128 ? s->m / 4 : 128;
     if (s->k > 2 * CHUNK_K && !s->tb) g->tile_k = CHUNK_K;
-    cut(g, rows, narrow ? 512 : s->n);
+    cut(g, rows, narrow || s->n == 0 ? 512 : s->n);
     const double k = (double)s->k * 2, few = 4e6; /* floating-point operations of a tile */
     while (g->tiles_m > 8 && (double)g->tile_m * (double)g->tile_n * k < few) cut(g, 2 * g->tile_m, g->tile_n);
 }
@@ -226,8 +226,8 @@ typedef struct creation {
     lt_status status;
 } creation;
 
-/* A provider asks how many threads there are when it makes a primitive, and later uses them: inside a task the answer is
- * one, as it is when the primitive runs. Outside, a primitive would open a team of its own in each task of a
+/* A provider asks how many threads there are when it makes a primitive, and later uses them: inside a task the answer
+ * is one, as it is when the primitive runs. Outside, a primitive would open a team of its own in each task of a
  * single-threaded process, and its cuts would depend on the machine's threads. */
 static void create_as_task(void *arg, int64_t task, int thread)
 {
@@ -329,22 +329,29 @@ static void copy_out(const lti_gemm *g, const lti_gemm_tile *t, const lt_real *p
     }
 }
 
+/* A place in scratch; NULL where a product needs none. */
+static void *place(void *scratch, size_t offset)
+{
+    return scratch ? (char *)scratch + offset : NULL;
+}
+
 /* All chunks of k of one tile of c. */
 static lt_status run_tile(const run_state *r, int64_t m0, int64_t n0, int slot)
 {
     const lti_gemm *g = r->gemm;
     const lti_gemm_shape *s = &g->shape;
-    char *scratch = (char *)r->scratch + (s->serial ? 0 : (size_t)slot * g->slot_bytes);
-    lt_real *c = r->c + m0 * s->ldc + n0, *panel_c = (lt_real *)(void *)(scratch + g->at_c);
+    void *scratch = place(r->scratch, s->serial ? 0 : (size_t)slot * g->slot_bytes);
+    lt_real *c = r->c + m0 * s->ldc + n0, *panel_c = place(scratch, g->at_c);
     lti_gemm_tile t = {0};
     for (int64_t k0 = 0; k0 < s->k; k0 += g->tile_k) {
         int index = tile_at(g, m0, n0, k0, &t);
         part of_a = {s->a_type, s->lda, s->ta ? t.k : t.m, s->ta ? k0 : m0, s->ta ? t.m : t.k, s->ta ? m0 : k0};
         part of_b = {s->b_type, s->ldb, s->tb ? t.n : t.k, s->tb ? n0 : k0, s->tb ? t.k : t.n, s->tb ? k0 : n0};
         const void *a = operand(&of_a, g->copy_a, g->decode_a, r->a, scratch);
-        const void *b = operand(&of_b, g->copy_b, g->decode_b, r->b, scratch + g->at_b);
+        const void *b = operand(&of_b, g->copy_b, g->decode_b, r->b, place(scratch, g->at_b));
         lt_real *to = g->copy_c ? panel_c : c;
-        LTI_TRY(lti_gemm_backend_run(g->backend, g->kernel[index], slot, a, b, to, scratch + g->at_scratch));
+        void *rest = place(scratch, g->at_scratch);
+        LTI_TRY(lti_gemm_backend_run(g->backend, g->kernel[index], slot, a, b, to, rest));
     }
     if (g->copy_c) copy_out(g, &t, panel_c, c);
     return LT_OK;

@@ -1,70 +1,33 @@
 /* gemm_onednn.c - tiles by oneDNN's matmul primitive, versions 2.6 and 3.x.
  *
- * Made once: the primitive (oneDNN keeps a cache of its own, so tiles of a size seen before are cheap) and, for each
- * slot, memory objects without memory, which a run points at the caller's. The scratchpad is the caller's too: running
- * allocates nothing here. base/par.c has told OpenMP that inside a task there is one thread.
+ * Made once: the primitive (oneDNN keeps a cache of its own, so tiles of a size seen before are cheap) and the slots
+ * (onednn_parts.h). The scratchpad is the caller's too: running allocates nothing here. base/par.c has told OpenMP that inside a task there is one thread.
  *
  * Version 2.6 has its best kernels ("brg") for matrices without gaps between rows alone; others go to "gemm:jit",
  * slower by up to a third. gemm.c cuts large products accordingly. */
 #include "kernels/gemm_backend.h"
+#include "kernels/onednn_parts.h"
 
-#include <dnnl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { A, B, C, SCRATCH, MEMORIES };
-
 typedef struct onednn_kernel {
     dnnl_primitive_t primitive;
-    dnnl_stream_t *streams;              /* [slots] */
-    dnnl_memory_t (*memories)[MEMORIES]; /* [slots] */
-    int slots;
-    size_t scratch;
+    onednn_slots slots;
 } onednn_kernel;
 
-static dnnl_engine_t engine; /* the CPU: lives as long as the process */
-static pthread_once_t engine_once = PTHREAD_ONCE_INIT;
-
-static void create_engine(void)
+/* A row-major [rows, columns] matrix that is stored transposed when `transposed`. */
+static dnnl_status_t describe(descriptor *d, lt_dtype type, int64_t rows, int64_t columns, int64_t stride,
+                              bool transposed)
 {
-    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) engine = NULL;
-}
-
-/* A descriptor of a row-major [rows, columns] matrix that is stored transposed when `transposed`. */
+    dnnl_dims_t sizes = {rows, columns}, strides = {transposed ? 1 : stride, transposed ? stride : 1};
+    dnnl_data_type_t element = type == LT_BF16 ? dnnl_bf16 : dnnl_f32;
 #if DNNL_VERSION_MAJOR >= 3
-typedef dnnl_memory_desc_t descriptor;
-typedef const_dnnl_memory_desc_t described;
-#define DESCRIBED(d) (d)
-
-static dnnl_status_t describe(descriptor *d, lt_dtype type, int64_t rows, int64_t columns, int64_t stride,
-                              bool transposed)
-{
-    dnnl_dims_t sizes = {rows, columns}, strides = {transposed ? 1 : stride, transposed ? stride : 1};
-    return dnnl_memory_desc_create_with_strides(d, 2, sizes, type == LT_BF16 ? dnnl_bf16 : dnnl_f32, strides);
-}
-
-static void forget(descriptor *d)
-{
-    if (*d) dnnl_memory_desc_destroy(*d);
-}
+    return dnnl_memory_desc_create_with_strides(d, 2, sizes, element, strides);
 #else
-typedef dnnl_memory_desc_t descriptor;
-typedef const dnnl_memory_desc_t *described;
-#define DESCRIBED(d) (&(d))
-
-static dnnl_status_t describe(descriptor *d, lt_dtype type, int64_t rows, int64_t columns, int64_t stride,
-                              bool transposed)
-{
-    dnnl_dims_t sizes = {rows, columns}, strides = {transposed ? 1 : stride, transposed ? stride : 1};
-    return dnnl_memory_desc_init_by_strides(d, 2, sizes, type == LT_BF16 ? dnnl_bf16 : dnnl_f32, strides);
-}
-
-static void forget(descriptor *d)
-{
-    (void)d;
-}
+    return dnnl_memory_desc_init_by_strides(d, 2, sizes, element, strides);
 #endif
+}
 
 static dnnl_status_t describe_primitive(const descriptor d[3], dnnl_primitive_attr_t attr, dnnl_primitive_desc_t *pd)
 {
@@ -95,21 +58,6 @@ static dnnl_status_t describe_attributes(bool accumulate, dnnl_primitive_attr_t 
     return status;
 }
 
-static dnnl_status_t create_slots(onednn_kernel *k, dnnl_primitive_desc_t pd, const descriptor d[3])
-{
-    described scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-    if (scratch) k->scratch = dnnl_memory_desc_get_size(scratch);
-    const described all[MEMORIES] = {DESCRIBED(d[A]), DESCRIBED(d[B]), DESCRIBED(d[C]), scratch};
-    dnnl_status_t status = dnnl_success;
-    for (int slot = 0; slot < k->slots && status == dnnl_success; slot++) {
-        status = dnnl_stream_create(&k->streams[slot], engine, dnnl_stream_default_flags);
-        for (int i = 0; i < MEMORIES && status == dnnl_success; i++)
-            if (i != SCRATCH || k->scratch)
-                status = dnnl_memory_create(&k->memories[slot][i], all[i], engine, DNNL_MEMORY_NONE);
-    }
-    return status;
-}
-
 /* Fills the kernel; what was made before a failure is freed by onednn_free. */
 static dnnl_status_t make(onednn_kernel *k, const lti_gemm_tile *t)
 {
@@ -123,7 +71,11 @@ static dnnl_status_t make(onednn_kernel *k, const lti_gemm_tile *t)
     if (status == dnnl_success) status = describe_attributes(t->accumulate, &attr);
     if (status == dnnl_success) status = describe_primitive(d, attr, &pd);
     if (status == dnnl_success) status = dnnl_primitive_create(&k->primitive, pd);
-    if (status == dnnl_success) status = create_slots(k, pd, d);
+    if (status == dnnl_success) {
+        described scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+        const described all[MEMORIES] = {DESCRIBED(d[A]), DESCRIBED(d[B]), DESCRIBED(d[C]), scratch};
+        status = slots_fill(&k->slots, all);
+    }
     if (pd) dnnl_primitive_desc_destroy(pd);
     if (attr) dnnl_primitive_attr_destroy(attr);
     for (int i = A; i <= C; i++) forget(&d[i]);
@@ -134,27 +86,17 @@ static void onednn_free(lt_ctx *ctx, void *kernel)
 {
     onednn_kernel *k = kernel;
     if (!k) return;
-    for (int slot = 0; slot < k->slots; slot++) {
-        for (int i = 0; k->memories && i < MEMORIES; i++)
-            if (k->memories[slot][i]) dnnl_memory_destroy(k->memories[slot][i]);
-        if (k->streams && k->streams[slot]) dnnl_stream_destroy(k->streams[slot]);
-    }
     if (k->primitive) dnnl_primitive_destroy(k->primitive);
-    lti_free(ctx, k->memories);
-    lti_free(ctx, k->streams);
+    slots_free(ctx, &k->slots);
     lti_free(ctx, k);
 }
 
 static lt_status onednn_create(lt_ctx *ctx, const lti_gemm_tile *tile, int slots, void **kernel)
 {
-    pthread_once(&engine_once, create_engine);
-    if (!engine) return lti_fail(ctx, LT_EPROVIDER, "gemm: oneDNN has no CPU engine here; use LT_GEMM=ref");
+    if (!have_engine()) return lti_fail(ctx, LT_EPROVIDER, "gemm: oneDNN has no CPU engine here; use LT_GEMM=ref");
     onednn_kernel *k = lti_alloc(ctx, sizeof *k);
     if (!k) return LT_ENOMEM;
-    k->slots = slots;
-    k->streams = lti_alloc_array(ctx, (size_t)slots, sizeof *k->streams);
-    if (k->streams) k->memories = lti_alloc_array(ctx, (size_t)slots, sizeof *k->memories);
-    if (!k->memories) {
+    if (slots_alloc(ctx, slots, &k->slots) != LT_OK) {
         onednn_free(ctx, k);
         return LT_ENOMEM;
     }
@@ -173,22 +115,22 @@ static lt_status onednn_create(lt_ctx *ctx, const lti_gemm_tile *tile, int slots
 
 static size_t onednn_scratch(const void *kernel)
 {
-    return ((const onednn_kernel *)kernel)->scratch;
+    return ((const onednn_kernel *)kernel)->slots.scratch;
 }
 
 static lt_status onednn_run(const void *kernel, int slot, const void *a, const void *b, float *c, void *scratch)
 {
     const onednn_kernel *k = kernel;
-    dnnl_memory_t *memory = k->memories[slot];
+    dnnl_memory_t *memory = k->slots.memories[slot];
     void *const data[MEMORIES] = {(void *)a, (void *)b, c, scratch};
     const int kinds[MEMORIES] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD};
     dnnl_exec_arg_t args[MEMORIES];
-    int count = k->scratch ? MEMORIES : SCRATCH;
+    int count = k->slots.scratch ? MEMORIES : SCRATCH;
     for (int i = 0; i < count; i++) {
         if (dnnl_memory_set_data_handle(memory[i], data[i]) != dnnl_success) return LT_EPROVIDER;
         args[i] = (dnnl_exec_arg_t){kinds[i], memory[i]};
     }
-    dnnl_status_t status = dnnl_primitive_execute(k->primitive, k->streams[slot], count, args);
+    dnnl_status_t status = dnnl_primitive_execute(k->primitive, k->slots.streams[slot], count, args);
     return status == dnnl_success ? LT_OK : LT_EPROVIDER;
 }
 

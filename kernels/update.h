@@ -7,8 +7,9 @@
  *     w = w - lr u,  or  w - lr (g' + mu u) with Nesterov
  * Lion (Chen et al. 2023):  w = w (1 - lr wd) - lr sign(b1 m + (1 - b1) g');  m = b2 m + (1 - b2) g'
  *
- * AdamW with moments of 8 bits, blocks of 256 over the flat array with two scales each (Dettmers et al. 2022 has blocks,
- * a table as code, and rounds to nearest). Kept are m and the root r = sqrt(v), which is what the step divides by:
+ * AdamW with moments of 8 bits, blocks of 256 over the flat array with two scales each (Dettmers et al. 2022 has
+ * blocks, a table as code, and rounds to nearest). Kept are m and the root r = sqrt(v), which is what the step divides
+ * by:
  *     m = sign(c) (c / 127)^2 scale_m,  c in -127 .. 127;   r = (c / 255)^2 scale_r,  c in 0 .. 255, stored as c - 128
  * Squares of whole numbers instead of a table: fine near 0, computed in two multiplications. Scales are the largest
  * |m| and r of the block, exactly. r > 0 never becomes code 0: m / r would explode.

@@ -40,15 +40,4 @@ static inline void lti_window_over(const lti_window *s, int axis, int64_t i, int
     if (*end < *first) *end = *first;
 }
 
-/* Along `axis`, the outputs [*first, *end) all of whose taps lie inside the image. */
-static inline void lti_window_inside(const lti_window *s, int axis, int64_t *first, int64_t *end)
-{
-    int64_t n = axis ? s->w : s->h, outputs = axis ? s->ow : s->oh, stride = s->stride[axis], pad = s->pad[axis];
-    int64_t last = n - 1 - (s->kernel[axis] - 1) * s->dilation[axis] + pad; /* the last start, and the border before */
-    *first = pad > 0 ? (pad + stride - 1) / stride : 0;
-    *end = last < 0 ? 0 : last / stride + 1;
-    if (*end > outputs) *end = outputs;
-    if (*first > *end) *first = *end;
-}
-
 #endif

@@ -57,6 +57,11 @@ static lt_status fill(lt_optimizer *opt)
     int64_t layers = lti_layer_count(opt->params);
     opt->list = lti_alloc_array(opt->ctx, (size_t)n, sizeof *opt->list);
     if (!opt->list) return LT_ENOMEM;
+    if (opt->config.layer_decay < 1 && layers == 0)
+        return lti_fail(opt->ctx, LT_EINVAL,
+                        "optimizer: layer_decay %g finds no layer: no weight's name has \"blk.N.\", \"stage.N.\" or "
+                        "\"rnn.N.\"",
+                        opt->config.layer_decay);
     for (int i = 0; i < n; i++) LTI_TRY(add_entry(opt, lt_params_at(opt->params, i), layers));
     for (int i = 0; i < opt->count; i++) matrices += opt->list[i].rule == LT_MUON;
     if (!opt->count)

@@ -49,6 +49,14 @@ def make_files(t):
     t.write("letters.csv", "text,category\n" + "".join('"%s","%s"\n' % row for row in rows))
     t.write("letters.jsonl", "".join(json.dumps({"text": a, "label": b}) + "\n" for a, b in rows))
     t.write("letters.txt", "\n<|endoftext|>\n".join(row[0] for row in rows))
+    for part in ("train", "test"):
+        os.makedirs(t.path("parts"), exist_ok=True)
+        os.makedirs(t.path("bars"), exist_ok=True)
+        t.write("parts/%s.csv" % part, "text,category\n" + "".join('"%s","%s"\n' % row for row in
+                                                                    (rows[:150] if part == "train" else rows[150:])))
+        for kind in ("images-idx3", "labels-idx1"):
+            shutil.copy(t.path("images/%s-%s-ubyte.gz" % ("train" if part == "train" else "t10k", kind)),
+                        t.path("bars/%s-%s-ubyte.gz" % (part, kind)))
     t.write("bad.csv", "text,label\na,b\n\"c,d\n")
 
 
@@ -96,6 +104,11 @@ def test_images(t):
         t.check("images: %s learns" % name, got["loss"] < 0.8 * got["first_loss"], got)
     got = t.answer("images: the test part", ["eval", "--model", "images-mlp", "--data", "images"])
     t.check("images: the test part", got["items"] == 40 and got["accuracy"] > 0.7, got)
+    got = t.answer("images: a part called test", ["eval", "--model", "images-mlp", "--data", "bars"])
+    t.check("images: a part called test", got["items"] == 40 and got["accuracy"] > 0.7, got)
+    got = t.answer("images: nothing held back", ["train", "--init", "mlp:hidden=0", "--data", "bars", "--valid-fraction",
+                                                 "0", "--steps", "2", "--out", "linear"])
+    t.check("images: nothing held back", got["valid_loss"] is None and got["steps"] == 2, got)
     got = t.answer("images: one file", ["eval", "--model", "images-mlp", "--data", "images/train-images-idx3-ubyte.gz"])
     t.check("images: one file", got["items"] == 120, got)
 
@@ -108,6 +121,12 @@ def test_texts(t):
         part = t.answer(name + ": eval", ["eval", "--model", name + "-run", "--data", name, "--split", "valid"])
         t.check(name + ": the same rows, by name", part["items"] == 20 and part["accuracy"] == got["accuracy"] and
                 math.isclose(part["nll"], got["valid_loss"], rel_tol=1e-5), part)
+    t.answer("parts", ["train", "--init", "lstm:dim=16,hidden=32", "--data", "parts", "--out", "parts-run"] + base)
+    for split, items in (("test", 50), ("valid", 15), ("train", 135)):
+        got = t.answer("parts: " + split, ["eval", "--model", "parts-run", "--data", "parts", "--split", split])
+        t.check("parts: " + split, got["items"] == items and got["accuracy"] > 0.8, got)
+    got = t.answer("parts: test first", ["eval", "--model", "parts-run", "--data", "parts"])
+    t.check("parts: test first", got["items"] == 50, got)
     got = t.answer("texts: go on", ["train", "--model", "letters.csv-run", "--data", "letters.csv", "--out", "on", "--steps",
                                     "3"])
     t.check("texts: before and after", got["before"]["accuracy"] > 0.8 and "after" in got, got)
@@ -122,6 +141,9 @@ def test_texts(t):
     got = t.answer("a language model of the same letters", ["train", "--init", "lstm:dim=16,hidden=32", "--data",
                                                             "letters.txt", "--out", "lm", "--steps", "20"])
     t.check("a language model: perplexity", got["perplexity"] > 1 and "accuracy" not in got, got)
+    got = t.answer("a language model beyond its context", ["generate", "--model", "lm", "--prompt", "a", "--max-tokens",
+                                                           "600", "--temperature", "1"])["generations"][0]
+    t.check("a language model beyond its context", got["reason"] == "end" or got["tokens"] == 600, got)
 
 
 def test_options(t):
@@ -158,6 +180,16 @@ def test_refusals(t):
              "--tokenizer is for texts")
     t.expect("packed classes", ["train", "--init", "lstm:", "--data", "letters.csv", "--pack", "--out", "no"], 2,
              "--pack is for language models")
+    t.expect("packed and recurrent", ["train", "--init", "lstm:", "--data", "letters.txt", "--pack", "--out", "no"], 2,
+             "rows cannot be packed")
+    words = ["train", "--init", CNN, "--data", DIGITS, "--out", "no"]
+    t.expect("frozen type of nothing", words + ["--frozen-type", "bf16"], 2, "no matrix is frozen")
+    t.expect("frozen type and codes", words + ["--frozen-type", "bf16", "--freeze", "stage.*", "--qat", "q8_0"], 2,
+             "exclude each other")
+    t.expect("no run to compare with", words + ["--compare", "nowhere"], 2, "nowhere/metrics.jsonl does not exist")
+    t.expect("a range test of a checkpoint", words + ["--lr-find", "--resume", "digits/checkpoints"], 2,
+             "--lr-find begins with")
+    t.expect("threads that do not grow", ["bench", "--threads", "2,1"], 2, "growing")
     t.expect("a decoder on images", ["train", "--init", "llama:layers=1,dim=16,hidden=16,heads=2", "--data",
                                      "images", "--out", "no"], 3)
     t.expect("an image of no known size", ["train", "--init", "cnn:", "--data", DIGITS, "--out", "no"], 2, "height")

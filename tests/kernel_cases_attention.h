@@ -64,3 +64,12 @@ static void run_attention_grad_kv(const lti_kernels *k, const point *p, result *
     t.dv = o->y[1];
     each_row_block(t, t.kv_heads, t.S, k->attention_grad_kv);
 }
+
+static void run_attention_grad(const lti_kernels *k, const point *p, result *o)
+{
+    lti_attention_task t = backward_task(p, o);
+    t.dq = o->y[0];
+    t.dk = o->y[1];
+    t.dv = o->y[2];
+    each_row_block(t, t.kv_heads, 1, k->attention_grad);
+}

@@ -377,6 +377,21 @@ static void what_is_refused(void)
     c = quiet(2, 8), c.frozen_type = NULL;
     TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "frozen_type is '(NULL)'");
     lt_model_free(m);
+    c = quiet(2, 8), c.frozen_type = "bf16";
+    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "no matrix is frozen");
+    lt_model_free(m);
+    c.freeze = "fc1.*", c.quant.type = LT_Q8_0;
+    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "exclude each other");
+    lt_model_free(m);
+    c = quiet(2, 8), c.layer_decay = 0.5;
+    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "finds no layer");
+    lt_model_free(m);
+    static const char *const lists[] = {"nowhere", ",", "a,,b"};
+    for (int i = 0; i < LTI_COUNT(lists); i++) {
+        c = quiet(2, 8), c.compare = lists[i];
+        TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "compare");
+        lt_model_free(m);
+    }
     c = quiet(2, 8), c.label_smoothing = 1;
     TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "label_smoothing is 1");
     lt_model_free(m);

@@ -116,8 +116,8 @@ static int count_steps(ts_bed *bed, const lt_plan *plan, const char *op)
     return count;
 }
 
-/* Three products of one x round it once, and what comes back is f32; products too small to gain stay as they are, and so
- * do lattices; bf16 values meet f32 ones in a graph that computes in f32. */
+/* Three products of one x round it once, and what comes back is f32; products too small to gain stay as they are, and
+ * so do lattices; bf16 values meet f32 ones in a graph that computes in f32. */
 static void what_is_rounded(void)
 {
     ts_bed bed;

@@ -1,5 +1,5 @@
-/* test_conv.c - convolution: every provider against naive double loops, its three products; 1 against more threads bit by
- * bit; errors and failing allocations. Pooling where values are equal or NaN; the layer with its hooks.
+/* test_conv.c - convolution: every provider against naive double loops, its three products; 1 against more threads bit
+ * by bit; errors and failing allocations. Pooling where values are equal or NaN; the layer with its hooks.
  *
  * The sweep (rows_images.c) judges the ops; here the providers that it does not choose are judged too. */
 #include "kernels/conv.h"

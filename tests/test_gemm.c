@@ -1,6 +1,6 @@
 /* test_gemm.c - every GEMM provider against a naive double loop: transposes, accumulation, strides, operands of every
- * stored type at odd addresses, two bf16 factors, few rows and many, odd sizes; 1 against 2 threads bit by bit; a row of a few against
- * the same row alone; errors and failing allocations. */
+ * stored type at odd addresses, two bf16 factors, few rows and many, odd sizes; 1 against 2 threads bit by bit; a row
+ * of a few against the same row alone; errors and failing allocations. */
 #include "base/half.h"
 #include "base/par.h"
 #include "kernels/gemm.h"
@@ -38,6 +38,9 @@ static const lti_gemm_shape shapes[] = {
     {.m = 3, .n = 4, .k = 0, .accumulate = true},
     {.m = 0, .n = 4, .k = 5},
     {.m = 3, .n = 0, .k = 5},
+    {.m = 200, .n = 0, .k = 5}, /* bands of no columns */
+    {.m = 200, .n = 0, .k = 5, .ta = true, .tb = true},
+    {.m = 200, .n = 9, .k = 0},
     {.m = 9, .n = 70, .k = 64, .tb = true, .b_type = LT_Q4_0},
     {.m = 50, .n = 96, .k = 31, .b_type = LT_Q4_0},
     {.m = 50, .n = 300, .k = 96, .tb = true, .b_type = LT_Q8_0, .accumulate = true},
@@ -82,6 +85,7 @@ static const lti_gemm_shape rounded_shapes[] = {
     {.m = 200, .n = 90, .k = 40, .serial = true, .ta = true},
     {.m = 3, .n = 4, .k = 0},
     {.m = 0, .n = 4, .k = 5},
+    {.m = 200, .n = 0, .k = 5},
 };
 
 static const lt_dtype float_types[] = {LT_F32, LT_BF16, LT_F16};
@@ -190,17 +194,23 @@ static void drop_operands(operands *o)
     free(o->want);
 }
 
-/* The product into o->c, which begins as o->start. */
-static bool multiply(lt_ctx *ctx, const lti_gemm_shape *s, operands *o)
+/* The product into o->c, which begins as o->start; `threads` are set after it was made. */
+static bool multiply_on(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, int threads)
 {
     lti_gemm *gemm = NULL;
     if (!TS_OK(ctx, lti_gemm_create(ctx, s, &gemm))) return false;
+    lt_set_threads(threads);
     void *scratch = lti_alloc(ctx, lti_gemm_scratch(gemm));
     memcpy(o->c, o->start, (size_t)o->size_c * sizeof *o->c);
     bool ok = TS_OK(ctx, lti_gemm_run(gemm, o->first, o->stored, o->c, scratch));
     lti_free(ctx, scratch);
     lti_gemm_free(ctx, gemm);
     return ok;
+}
+
+static bool multiply(lt_ctx *ctx, const lti_gemm_shape *s, operands *o)
+{
+    return multiply_on(ctx, s, o, lt_threads());
 }
 
 static void describe(const lti_gemm_shape *s, char *text, size_t size)
@@ -282,6 +292,9 @@ static void against_threads(lt_ctx *ctx, const lti_gemm_shape *s, operands *o, c
         ok = multiply(ctx, s, o);
         TS_CHECK(ts_same_bytes(bytes, one, o->c), "%s: 1 and %d threads give different bits", what, threads);
     }
+    lt_set_threads(1);
+    ok = ok && multiply_on(ctx, s, o, 5);
+    TS_CHECK(ts_same_bytes(bytes, one, o->c), "%s: made on 1 thread, run on 5: other bits", what);
     free(one);
     lt_set_threads(before);
 }

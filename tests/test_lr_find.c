@@ -64,6 +64,10 @@ static void refusals(void)
     TS_REFUSED(p.ctx, lt_lr_find(m, train, &c, 1e-3, 1e-4, 60, NULL, &f), LT_EINVAL, "rising range");
     TS_REFUSED(p.ctx, lt_lr_find(m, train, &c, 1e-3, 1, 3, NULL, &f), LT_EINVAL, "10 to");
     TS_REFUSED(p.ctx, lt_lr_find(m, train, &c, 1e-6, 1, 20, "/nonexistent/a.svg", &f), LT_EIO, "/nonexistent");
+    c.memory_limit = 1;
+    TS_REFUSED(p.ctx, lt_lr_find(m, train, &c, 1e-6, 1, 20, NULL, &f), LT_ELIMIT, "the run would need");
+    c.memory_limit = 0, c.max_seconds = 1e-9;
+    TS_OK(p.ctx, lt_lr_find(m, train, &c, 1e-6, 1, 20, NULL, &f)); /* the limit is a training's */
     int stop = 1;
     c.stop = &stop;
     TS_REFUSED(p.ctx, lt_lr_find(m, train, &c, 1e-6, 1, 20, NULL, &f), LT_EINTERRUPTED, "stopped");

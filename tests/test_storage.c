@@ -20,9 +20,9 @@ enum { BATCH = 2, LENGTH = 32, VOCAB = 96, MOST = 64 };
 
 typedef struct way {
     const char *name;
-    bool bf16, checkpoint, always; /* always: lt_recompute_cheap */
-    size_t worth;                  /* lti_keep_worth */
-    int threads;                   /* 0: as it is */
+    bool bf16, checkpoint, always, hooked; /* always: lt_recompute_cheap; hooked: each layer's weights times 1 */
+    size_t worth;                          /* lti_keep_worth */
+    int threads;                           /* 0: as it is */
 } way;
 
 static const way plain = {.name = "plain", .worth = SIZE_MAX};
@@ -43,9 +43,18 @@ static void small_llama(lt_transformer_config *c)
     c->tied = true;
 }
 
+static lt_t times_one(lt_t w, const lt_site *site, void *config)
+{
+    (void)site;
+    (void)config;
+    return lt_scale(w, 1);
+}
+
 static lt_t record_loss(step *s, const way *how, int64_t batch, int64_t length)
 {
     lt_graph *g = s->bed.g;
+    lt_attachment hook = {.size = sizeof hook, .kinds = LT_SITE_LINEAR, .weight = times_one};
+    if (how->hooked) lt_attach(g, &hook);
     s->config.checkpoint = how->checkpoint;
     if (how->bf16) lt_store_activations(g, LT_BF16);
     lt_recompute_cheap(g, how->always);
@@ -150,6 +159,23 @@ static void computing_again_changes_no_bit(void)
     if (ok)
         TS_CHECK(lines_with(first.plan, first.bed.ctx, " swiglu ", NULL) == first.config.layers,
                  "where it is not worth it nothing is computed again");
+    close_step(&first);
+}
+
+/* Weight transforms are computed again too, but nobody has said that memory is short. */
+static void weight_hooks_are_no_checkpoints(void)
+{
+    const way hooked = {.name = "weight hooks", .hooked = true, .worth = SIZE_MAX};
+    step first, other;
+    if (open_step(&first, &plain)) {
+        if (open_step(&other, &hooked)) {
+            same_bits(&first, &other, hooked.name);
+            TS_CHECK(lines_with(other.plan, other.bed.ctx, " swiglu ", NULL) == first.config.layers,
+                     "swiglu runs again");
+            TS_CHECK(lines_with(other.plan, other.bed.ctx, " head_loss ", NULL) == 1, "the head runs twice");
+        }
+        close_step(&other);
+    }
     close_step(&first);
 }
 
@@ -395,6 +421,27 @@ static void narrowing_halves_and_refuses(void)
     ts_bed_drop(&t);
 }
 
+/* What was compiled for floats does not read halves past their end. */
+static void plans_from_before_are_refused(void)
+{
+    ts_bed t;
+    lt_plan *plan = NULL, *late = NULL;
+    if (!ts_bed_make(&t)) return;
+    lt_param *w = ts_weight(&t, "w", 1, DIMS(ROWS, COLS));
+    lt_param_set_trainable(w, false);
+    lt_t y = lt_square(lt_reshape(lt_param_value(t.g, w), DIMS(ROWS * COLS)));
+    if (TS_OK(t.ctx, ts_compile(t.g, TS_PLANNED, 1, &y, &plan)) && TS_OK(t.ctx, lt_run(plan)) &&
+        TS_OK(t.ctx, lt_param_narrow(w, LT_BF16)) && TS_OK(t.ctx, ts_compile(t.g, TS_PLANNED, 1, &y, &late))) {
+        lt_plan *plans[] = {plan, late};
+        for (int i = 0; i < LTI_COUNT(plans); i++)
+            TS_CHECK(lt_run(plans[i]) == LT_EINVAL && strstr(lt_ctx_message(t.ctx), "'w' is bf16 now"), "plan %d: %s",
+                     i, lt_ctx_message(t.ctx));
+    }
+    lt_plan_free(plan);
+    lt_plan_free(late);
+    ts_bed_drop(&t);
+}
+
 /* ---- Failing allocations ---- */
 
 static lt_status attempt_storage(lt_ctx *ctx, void *arg)
@@ -435,12 +482,14 @@ static void every_allocation_may_fail(void)
 int lti_suite_storage(void)
 {
     const ts_test tests[] = {{"computing again changes no bit", computing_again_changes_no_bit},
+                             {"weight hooks", weight_hooks_are_no_checkpoints},
                              {"gradients of values in bf16", stored_in_bf16_gradients_stay_near},
                              {"each way takes less", each_way_takes_less},
                              {"one narrow copy is enough", one_narrow_copy_is_enough},
                              {"gradients die in their updates", gradients_die_in_their_updates},
                              {"narrowed weights", narrowed_weights_compute_as_rounded_ones},
                              {"narrowing halves and refuses", narrowing_halves_and_refuses},
+                             {"plans from before", plans_from_before_are_refused},
                              {"every allocation may fail", every_allocation_may_fail}};
     return ts_suite("storage", LTI_COUNT(tests), tests);
 }

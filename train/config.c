@@ -89,6 +89,11 @@ lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
                         c->optimizer ? "lr_schedule" : "optimizer");
     LTI_TRY(check_types(ctx, c));
     LTI_TRY(lti_quant_check(ctx, &c->quant));
+    if (strcmp(c->frozen_type, "f32") && (c->quant.type != LT_F32 || c->quant.embedding != LT_F32))
+        return lti_fail(ctx, LT_EINVAL,
+                        "frozen_type %s and quantization exclude each other: codes are made of f32 weights; leave "
+                        "frozen_type out",
+                        c->frozen_type);
     if (c->save_every && !c->out) return lti_fail(ctx, LT_EINVAL, "save_every needs out, a directory to save in");
     return LT_OK;
 }

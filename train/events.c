@@ -4,8 +4,8 @@
  *     Event:   1 wall_time double, 2 step int64, 3 file_version string, 5 Summary, 7 SessionLog
  *     Summary: 1 Value { 1 tag string, 2 simple_value float };  SessionLog: 1 status (1 = START)
  *
- * (tensorflow/core/util/event.proto, core/framework/summary.proto, core/lib/io/record_writer.cc.) The encoder is these few
- * fields, written by hand: five field kinds would not pay for a protocol-buffer compiler in the build. */
+ * (tensorflow/core/util/event.proto, core/framework/summary.proto, core/lib/io/record_writer.cc.) The encoder is these
+ * few fields, written by hand: five field kinds would not pay for a protocol-buffer compiler in the build. */
 #include "train/events.h"
 
 #include "base/text.h"

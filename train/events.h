@@ -10,8 +10,8 @@ typedef struct lti_events {
     char path[4096];
 } lti_events;
 
-/* A new file "events.out.tfevents.<seconds>.<host>.<pid>" in the directory; points of older files at steps above `step` are
- * declared void. */
+/* A new file "events.out.tfevents.<seconds>.<host>.<pid>" in the directory; points of older files at steps above `step`
+ * are declared void. */
 lt_status lti_events_open(lt_ctx *ctx, const char *directory, int64_t step, lti_events *events);
 lt_status lti_events_add(lt_ctx *ctx, const lti_events *events, const lt_train_progress *p);
 void lti_events_close(lti_events *events);

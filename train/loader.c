@@ -1,9 +1,9 @@
 /* loader.c - see loader.h.
  *
  * Which rows come next is decided by the training thread, which alone touches the batches and the context; the loader's
- * thread gets a list of rows and copies. So it cannot fail, order and bits are those of a run without it, and a run that
- * stops, rolls back or seeks has nothing to undo: what was asked for and is not taken is forgotten. A queue deeper than
- * one would hide nothing more, since copying a batch takes less than a step. */
+ * thread gets a list of rows and copies. So it cannot fail, order and bits are those of a run without it, and a run
+ * that stops, rolls back or seeks has nothing to undo: what was asked for and is not taken is forgotten. A queue deeper
+ * than one would hide nothing more, since copying a batch takes less than a step. */
 #include "train/loader.h"
 
 #include <pthread.h>

@@ -6,8 +6,8 @@
 
 typedef struct lti_loader lti_loader; /* borrows the data set */
 
-/* For batches of up to B rows and T positions. `ahead` false: no thread, all is filled when it is asked for; that is also
- * what remains where no thread can be had. */
+/* For batches of up to B rows and T positions. `ahead` false: no thread, all is filled when it is asked for; that is
+ * also what remains where no thread can be had. */
 lt_status lti_loader_create(lt_ctx *ctx, const lti_row_layout *layout, const lt_dataset *data, int64_t B, int64_t T,
                             bool ahead, lti_loader **loader);
 void lti_loader_free(lti_loader *loader); /* waits for the thread. NULL is fine */

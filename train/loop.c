@@ -328,23 +328,10 @@ static lt_status loop_run(lti_loop *l, lt_train_result *result)
     return status == LT_OK ? LT_OK : lti_fail(l->ctx, status, "%s", message);
 }
 
-static lti_loop new_loop(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
-                         const lt_train_config *config)
-{
-    return (lti_loop){.ctx = lt_params_ctx(lt_model_params(model)),
-                      .config = config,
-                      .model = model,
-                      .train = train,
-                      .valid = valid,
-                      .metrics = -1,
-                      .events = {.fd = -1},
-                      .at = {.lr_factor = 1, .valid_loss = NAN, .accuracy = NAN}};
-}
-
 lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *valid, const lt_train_config *config,
                    lt_train_result *result)
 {
-    lti_loop l = new_loop(model, train, valid, config);
+    lti_loop l = lti_loop_new(model, train, valid, config);
     *result = (lt_train_result){.valid_loss = NAN, .accuracy = NAN};
     lt_status status = loop_run(&l, result);
     lti_loop_close(&l);
@@ -354,7 +341,7 @@ lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *v
 lt_status lt_train_forecast(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
                             const lt_train_config *config, lt_forecast *forecast)
 {
-    lti_loop l = new_loop(model, train, valid, config);
+    lti_loop l = lti_loop_new(model, train, valid, config);
     lt_status status = lti_loop_open(&l);
     if (status == LT_OK) status = lti_loop_choose_compute(&l);
     if (status == LT_OK) status = lti_forecast(&l, forecast);

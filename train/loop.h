@@ -49,6 +49,7 @@ typedef struct lti_loop {
 } lti_loop;
 
 /* loop_open.c */
+lti_loop lti_loop_new(lt_model *model, const lt_dataset *train, const lt_dataset *valid, const lt_train_config *config);
 lt_status lti_loop_open(lti_loop *loop);           /* all that needs no decision yet, in memory */
 lt_status lti_loop_choose_compute(lti_loop *loop); /* what "auto" is, unless a checkpoint has said so */
 lt_status lti_loop_open_files(lti_loop *loop);

@@ -56,17 +56,58 @@ static lt_status name_classes(lti_loop *l)
     return unnamed && told ? lti_model_take_labels(l->model, l->train) : LT_OK;
 }
 
-/* Matrices that stay as they are, in half the bytes. */
+/* Matrices that stay as they are, in half the bytes; also those that an earlier run narrowed count. */
 static lt_status narrow_frozen(lti_loop *l)
 {
     lt_dtype type;
+    int narrow = 0;
     lti_config_type(l->config->frozen_type, &type);
-    for (int i = 0; type != LT_F32 && i < l->n_params; i++) {
+    if (type == LT_F32) return LT_OK;
+    for (int i = 0; i < l->n_params; i++) {
         lt_param *p = lt_params_at(lt_model_params(l->model), i);
         bool matrix = lt_param_role(p) == LT_WEIGHT && lt_param_type(p) == LT_F32 && lt_param_rank(p) >= 2;
         if (matrix && !lt_param_trainable(p)) LTI_TRY(lt_param_narrow(p, type));
+        narrow += lt_param_type(p) == type;
     }
-    return LT_OK;
+    if (narrow) return LT_OK;
+    return lti_fail(l->ctx, LT_EINVAL,
+                    "frozen_type %s has nothing to hold: no matrix is frozen; give freeze or train_only",
+                    l->config->frozen_type);
+}
+
+/* ---- Beside which runs ---- */
+
+enum { MOST_RUNS = 16 };
+
+/* The first name of a list "a,b,..", to be freed; *at moves behind it. */
+static char *take_name(lt_ctx *ctx, const char **at)
+{
+    size_t n = strcspn(*at, ",");
+    char *name = lti_alloc(ctx, n + 1);
+    if (name) memcpy(name, *at, n);
+    *at += n + ((*at)[n] == ',');
+    return name;
+}
+
+/* Runs to compare with are looked for before hours go into this one. */
+static lt_status check_compared(const lti_loop *l)
+{
+    lt_ctx *ctx = l->ctx;
+    lt_status status = LT_OK;
+    const char *at = l->config->compare;
+    for (int n = 1; at && *at && status == LT_OK; n++) {
+        char *name = take_name(ctx, &at), *path = name ? lti_path_join(ctx, name, "metrics.jsonl") : NULL;
+        if (!path)
+            status = LT_ENOMEM;
+        else if (!*name || n == MOST_RUNS)
+            status = lti_fail(ctx, LT_EINVAL, "compare '%s': up to %d directories of runs with commas between",
+                              l->config->compare, MOST_RUNS - 1);
+        else if (!lti_file_exists(path))
+            status = lti_fail(ctx, LT_EINVAL, "compare: %s does not exist; give directories that training wrote", path);
+        lti_free(ctx, name);
+        lti_free(ctx, path);
+    }
+    return status;
 }
 
 /* ---- With what ---- */
@@ -96,11 +137,24 @@ static lt_status make_recipe(lti_loop *l)
     return lti_recipe_open(&l->recipe);
 }
 
+lti_loop lti_loop_new(lt_model *model, const lt_dataset *train, const lt_dataset *valid, const lt_train_config *config)
+{
+    return (lti_loop){.ctx = lt_params_ctx(lt_model_params(model)),
+                      .config = config,
+                      .model = model,
+                      .train = train,
+                      .valid = valid,
+                      .metrics = -1,
+                      .events = {.fd = -1},
+                      .at = {.lr_factor = 1, .valid_loss = NAN, .accuracy = NAN}};
+}
+
 lt_status lti_loop_open(lti_loop *l)
 {
     const lt_train_config *c = l->config;
     lt_optimizer_config optimizer;
     LTI_TRY(lti_config_check(l->ctx, c));
+    LTI_TRY(check_compared(l));
     LTI_TRY(lti_check_model(l->ctx, l->model, l->train, true));
     if (l->valid) LTI_TRY(lti_check_model(l->ctx, l->model, l->valid, true));
     LTI_TRY(lti_config_optimizer(l->ctx, c, &optimizer));
@@ -202,22 +256,18 @@ lt_status lti_loop_tell_start(lti_loop *l, const lt_forecast *forecast)
     return status;
 }
 
-enum { MOST_RUNS = 16 };
-
 /* The run itself and those of `compare`, by the names of their directories. */
 lt_status lti_loop_report(lti_loop *l)
 {
-    char *names[MOST_RUNS] = {NULL}, *paths[MOST_RUNS] = {NULL};
+    char *names[MOST_RUNS] = {lti_strdup(l->ctx, l->config->out)}, *paths[MOST_RUNS] = {NULL};
     char *report = lti_path_join(l->ctx, l->config->out, "report.html");
-    int n = 0;
+    const char *at = l->config->compare;
+    int n = 1;
+    while (at && *at && n < MOST_RUNS) names[n++] = take_name(l->ctx, &at);
     lt_status status = report ? LT_OK : LT_ENOMEM;
-    for (const char *at = l->config->out; at && *at && n < MOST_RUNS && status == LT_OK; n++) {
-        size_t length = n == 0 ? strlen(at) : strcspn(at, ",");
-        names[n] = lti_alloc(l->ctx, length + 1);
-        if (names[n]) memcpy(names[n], at, length);
-        paths[n] = names[n] ? lti_path_join(l->ctx, names[n], "metrics.jsonl") : NULL;
-        if (!paths[n]) status = LT_ENOMEM;
-        at = n == 0 ? l->config->compare : at + length + (at[length] == ',');
+    for (int i = 0; i < n && status == LT_OK; i++) {
+        paths[i] = names[i] ? lti_path_join(l->ctx, names[i], "metrics.jsonl") : NULL;
+        if (!paths[i]) status = LT_ENOMEM;
     }
     if (status == LT_OK)
         status = lt_report_write(l->ctx, report, "lathe train", n, (const char *const *)names,

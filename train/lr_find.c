@@ -1,9 +1,10 @@
 /* lr_find.c - the range test of the learning rate (Smith, Cyclical Learning Rates, 2017): a short training whose rate
  * grows by a constant factor each step, from far too small to far too large.
  *
- * Losses are averaged (0.95, bias corrected), because single ones jump. The test ends early when the average passes four
- * times its best, or is no number. What is suggested is the rate where the average falls fastest per decade, or a tenth
- * of the rate where it was lowest if that is less: the customary two readings of the picture, and the careful one. */
+ * Losses are averaged (0.95, bias corrected), because single ones jump. The test ends early when the average passes
+ * four times its best, or is no number. What is suggested is the rate where the average falls fastest per decade, or a
+ * tenth of the rate where it was lowest if that is less: the customary two readings of the picture, and the careful
+ * one. */
 #include "base/text.h"
 #include "data/files.h"
 #include "optim/moments.h"
@@ -134,6 +135,7 @@ static lt_status draw(const range_test *t, const lt_lr_found *f, const char *pat
 static lt_status run_test(range_test *t, const char *svg, lt_lr_found *found)
 {
     lt_ctx *ctx = t->loop.ctx;
+    lt_forecast forecast;
     LTI_TRY(save_model(t));
     t->rate = lti_alloc_array(ctx, (size_t)t->steps * 3, sizeof *t->rate);
     if (!t->rate) return LT_ENOMEM;
@@ -141,6 +143,8 @@ static lt_status run_test(range_test *t, const char *svg, lt_lr_found *found)
     t->average = t->loss + t->steps;
     LTI_TRY(lti_loop_open(&t->loop));
     LTI_TRY(lti_loop_choose_compute(&t->loop));
+    LTI_TRY(lti_forecast(&t->loop, &forecast));
+    LTI_TRY(lti_forecast_check(ctx, t->loop.config, &forecast));
     lti_forget_moments(lt_model_params(t->loop.model));
     t->loop.steps = t->steps;
     lt_schedule_init(&t->loop.schedule); /* constant: each step says its own rate */
@@ -162,15 +166,10 @@ lt_status lt_lr_find(lt_model *model, const lt_dataset *train, const lt_train_co
                         low, high, (long long)steps, LEAST_STEPS, MOST_STEPS);
     lt_train_config quiet = *config; /* no files, no resume, no averages: nothing of this is kept */
     quiet.out = NULL, quiet.resume = NULL, quiet.save_every = 0, quiet.ema_decay = 0, quiet.steps = steps;
+    quiet.compare = NULL, quiet.max_seconds = 0;
     quiet.frozen_type = "f32"; /* what is narrowed does not become wide again */
     range_test t = {.low = low, .high = high, .steps = steps};
-    t.loop = (lti_loop){.ctx = ctx,
-                        .config = &quiet,
-                        .model = model,
-                        .train = train,
-                        .metrics = -1,
-                        .events = {.fd = -1},
-                        .at = {.lr_factor = 1, .valid_loss = NAN, .accuracy = NAN}};
+    t.loop = lti_loop_new(model, train, NULL, &quiet);
     lt_status status = run_test(&t, svg, found);
     lti_loop_close(&t.loop);
     restore_model(&t);

@@ -23,10 +23,15 @@ typedef struct attention_attr {
     int32_t first, spans; /* 1: there is such an input; they come last, in this order */
 } attention_attr;
 
+/* Rows of the batch times kv heads from which on the backward is one pass a kv head: the probabilities are formed once
+ * instead of twice. With fewer there are not tasks enough, and dq and dk, dv are cut into blocks of rows. */
+enum { WHOLE_TASKS = 8 };
+
 typedef struct attention_job {
     lti_attention_task task;       /* what all tasks share; pointers are of batch row 0 */
     int64_t heads, blocks, length; /* what the tasks run over: sets of heads, blocks of `length` rows */
     int64_t group, set;            /* heads of a kv head (1: kv heads themselves), and how many of them a task takes */
+    bool whole;                    /* a task takes all rows */
     void (*kernel)(const lti_attention_task *task, void *scratch);
 } attention_job;
 
@@ -137,7 +142,7 @@ static void attention_slot(void *arg, int64_t index, void *scratch)
 
 static void run_job(lti_step *step, attention_job *job, int64_t slots)
 {
-    job->blocks = blocks_of(job->length);
+    job->blocks = job->whole ? 1 : blocks_of(job->length);
     lti_slots_run(step->in[0].dim[0] * job->heads * job->blocks, slots, slot_bytes(step), step->scratch, attention_slot,
                   job);
 }
@@ -224,6 +229,13 @@ static lt_status grad_run(lti_step *step)
     if (unread) out[unread] = (lt_real *)((char *)step->scratch + slots);
     job.task.dq = out[0], job.task.dk = out[1], job.task.dv = out[2];
     int64_t count = (int64_t)(slots / slot_bytes(step));
+    if (out[0] && out[1] && step->in[0].dim[0] * job.task.kv_heads >= WHOLE_TASKS) {
+        job.kernel = lti_k()->attention_grad;
+        job.heads = job.task.kv_heads;
+        job.whole = true;
+        run_job(step, &job, count);
+        return LT_OK;
+    }
     job.heads = job.task.heads;
     job.length = job.task.T;
     if (out[0]) run_job(step, &job, count);

@@ -1,5 +1,5 @@
-/* avg_pool2d.c - y = the mean of x under each window, zeros of the padding counted or not; dx = the sum of dy / (numbers
- * counted) over the windows that cover it. The global average is one window over all positions. */
+/* avg_pool2d.c - y = the mean of x under each window, zeros of the padding counted or not; dx = the sum of dy /
+ * (numbers counted) over the windows that cover it. The global average is one window over all positions. */
 #include "autograd/ops/pooling.h"
 
 extern const lti_op lti_op_avg_pool2d, lti_op_avg_pool2d_grad;

@@ -212,14 +212,6 @@ static lt_status frozen_run(lti_step *step)
 
 /* ---- The gradient: x, w, b, mean, r or variance, dy -> dx, dw, db ---- */
 
-static bool grad_shape(lti_shaper *s)
-{
-    s->out[0] = *s->in[0];
-    s->out[1] = s->out[2] = *s->in[1];
-    for (int k = 0; k < 3; k++) s->out[k].storage = LT_F32;
-    return true;
-}
-
 static lt_status grad_prepare(lti_step *step)
 {
     batch_job job = make_job(step);
@@ -316,7 +308,7 @@ const lti_op lti_op_batch_norm_grad = {
     .max_in = 6,
     .n_out = 3,
     .in_place = {1 | 1 << 5},
-    .shape = grad_shape,
+    .shape = lti_norm_grad_shape,
     .prepare = grad_prepare,
     .run = grad_run,
 };

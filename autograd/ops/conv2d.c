@@ -1,8 +1,9 @@
 /* conv2d.c - y[b,oy,ox,o] = sum over taps and the channels i of o's group of x[b, oy s - p + ky d, ox s - p + kx d, i]
  * w[o,i,ky,kx], where that pixel exists. As in PyTorch it is a correlation: the filters are not turned round.
  *
- * Linear in both: dx sends dy back through the same taps, dw[o,i,ky,kx] = sum over b, oy, ox of dy x. Each is an op of its
- * own, so that a first layer whose images need no gradient does not pay for one. The products are kernels/conv.h's. */
+ * Linear in both: dx sends dy back through the same taps, dw[o,i,ky,kx] = sum over b, oy, ox of dy x. Each is an op of
+ * its own, so that a first layer whose images need no gradient does not pay for one. The products are
+ * kernels/conv.h's. */
 #include "autograd/ops/elementwise.h"
 #include "kernels/conv.h"
 #include "lathe/images.h"

@@ -134,14 +134,6 @@ static lt_status group_run(lti_step *step)
 
 /* ---- The gradient: x, w, stats, dy -> dx, dw, db. A task has dw, db, an image's sums, and four vectors ---- */
 
-static bool grad_shape(lti_shaper *s)
-{
-    s->out[0] = *s->in[0];
-    s->out[1] = s->out[2] = *s->in[1];
-    for (int k = 0; k < 3; k++) s->out[k].storage = LT_F32;
-    return true;
-}
-
 static lt_status grad_prepare(lti_step *step)
 {
     group_job job = make_job(step, 4, 4);
@@ -226,7 +218,7 @@ const lti_op lti_op_group_norm_grad = {
     .max_in = 4,
     .n_out = 3,
     .in_place = {1 | 1 << 3},
-    .shape = grad_shape,
+    .shape = lti_norm_grad_shape,
     .prepare = grad_prepare,
     .run = grad_run,
 };

@@ -6,12 +6,12 @@
  * [R, V] logits of a large vocabulary are the largest thing in a step (1024 rows of 49152: 200 MB, twice with dz). Here
  * rows are taken in chunks of at most 96 MB of dz, for dW is read and written once a chunk, and within them in parts of
  * at most 64 MB of logits, which are still near when the terms read them. Logits are made once; dz takes their place,
- * and dX and dW are made on the spot: in the forward, as outputs 1 and 2, when somebody reads them. The backward multiplies
- * them by the loss's cotangent, which is nothing at all when that is 1 (scale_by.c). This is the scheme of Liger
- * Kernel's fused linear cross entropy (Hsu et al., 2024), without its copy of dW per chunk.
+ * and dX and dW are made on the spot: in the forward, as outputs 1 and 2, when somebody reads them. The backward
+ * multiplies them by the loss's cotangent, which is nothing at all when that is 1 (scale_by.c). This is the scheme of
+ * Liger Kernel's fused linear cross entropy (Hsu et al., 2024), without its copy of dW per chunk.
  *
- * In a graph that computes in bf16 the constructor rounds x and W; then dz is rounded too, row by row, while logits, the
- * loss, dX and dW stay f32.
+ * In a graph that computes in bf16 the constructor rounds x and W; then dz is rounded too, row by row, while logits,
+ * the loss, dX and dW stay f32.
  *
  * Rows whose target is negative are left out before anything is multiplied: live rows are gathered, so that a masked
  * prompt costs nothing. Products are made for fixed sizes; a chunk that is not full is padded with zero rows, which add
@@ -29,8 +29,8 @@ enum { MAX_TERMS = 4, LEAST_ROWS = 64, SIZES = 2 };
 
 int64_t lti_head_chunk_bytes = (int64_t)96 << 20, lti_head_part_bytes = (int64_t)64 << 20;
 
-/* Of a chunk in graphs with checkpointed segments. The head is then what needs most: smaller chunks add to dW more often,
- * which takes 3 % of such a step and saves 70 MB. */
+/* Of a chunk in graphs with checkpointed segments. The head is then what needs most: smaller chunks add to dW more
+ * often, which takes 3 % of such a step and saves 70 MB. */
 static const int64_t SMALL_BYTES = (int64_t)24 << 20;
 
 extern const lti_op lti_op_head_loss;

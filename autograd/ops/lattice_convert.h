@@ -4,7 +4,8 @@
 
 #include "autograd/op.h"
 
-/* Whether lti_encode knows the type: bf16, f16, and the lattices of lti_can_quantize. lti_decode knows every lattice. */
+/* Whether lti_encode knows the type: bf16, f16, and the lattices of lti_can_quantize. lti_decode knows every
+ * lattice. */
 bool lti_converts(lt_dtype type);
 /* n elements, a multiple of the type's block. */
 void lti_encode(int64_t n, const lt_real *x, lt_dtype type, void *y);

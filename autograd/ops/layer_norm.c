@@ -94,14 +94,6 @@ static lt_status norm_run(lti_step *step)
 }
 
 /* The gradient: x, w, stats, dy -> dx, dw, db. Scratch of a task: dw, db, and a row for a dx that nobody reads. */
-static bool grad_shape(lti_shaper *s)
-{
-    s->out[0] = *s->in[0];
-    s->out[1] = s->out[2] = *s->in[1];
-    for (int k = 0; k < 3; k++) s->out[k].storage = LT_F32;
-    return true;
-}
-
 static lt_status grad_prepare(lti_step *step)
 {
     int64_t rows = lti_rows(&step->in[0]), cols = lti_cols(&step->in[0]);
@@ -155,7 +147,7 @@ const lti_op lti_op_layer_norm_grad = {
     .min_in = 4,
     .max_in = 4,
     .n_out = 3,
-    .shape = grad_shape,
+    .shape = lti_norm_grad_shape,
     .prepare = grad_prepare,
     .run = grad_run,
 };

@@ -206,7 +206,7 @@ static void matmul_task(void *arg, int64_t task, int thread)
     const matmul_state *m = c->m;
     int64_t end = m->batch * (task + 1) / m->tasks;
     for (int64_t i = m->batch * task / m->tasks; i < end; i++) {
-        lt_status status = one_product(c, i, c->scratch + (size_t)task * m->scratch);
+        lt_status status = one_product(c, i, m->scratch ? c->scratch + (size_t)task * m->scratch : NULL);
         if (status != LT_OK) atomic_store(&c->status, (int)status);
     }
 }

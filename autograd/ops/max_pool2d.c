@@ -1,7 +1,7 @@
 /* max_pool2d.c - y = the largest x under each window; dx = the sum of the dy whose windows have their maximum there.
  *
- * The second output is which tap of the window that was (int32): of equal ones the first in row order, of NaNs the last,
- * as in PyTorch. The backward needs neither x nor y; when there is none, it is not written. */
+ * The second output is which tap of the window that was (int32): of equal ones the first in row order, of NaNs the
+ * last, as in PyTorch. The backward needs neither x nor y; when there is none, it is not written. */
 #include "autograd/ops/pooling.h"
 
 extern const lti_op lti_op_max_pool2d, lti_op_max_pool2d_grad;

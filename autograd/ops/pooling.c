@@ -1,7 +1,7 @@
 /* pooling.c - pooling's windows: checked while recording, walked over while running.
  *
- * Tasks are ranges of rows of all images, cut by the size of the problem. Rows are independent also in the gradients, for
- * every number is gathered (kernels.def): nothing is added to from two sides. */
+ * Tasks are ranges of rows of all images, cut by the size of the problem. Rows are independent also in the gradients,
+ * for every number is gathered (kernels.def): nothing is added to from two sides. */
 #include "autograd/ops/pooling.h"
 
 /* Of kernels and strides: products stay whole numbers in a float's 24 bits, which the taps of max_pool need. */

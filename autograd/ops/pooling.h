@@ -20,8 +20,8 @@ bool lti_pool_grad_shape(lti_shaper *s);
 /* The gradient's node, whose inputs are in[0 .. n). */
 lt_t lti_pool_grad(const lti_op *op, const lti_vjp *v, int n, const lt_t *in);
 
-/* Runs over all rows of out[0], which is y of the window (x: in[0]), or in gradients dx (dy: the last input): calls `rows`
- * for rows s->begin .. s->end of image `image`. */
+/* Runs over all rows of out[0], which is y of the window (x: in[0]), or in gradients dx (dy: the last input): calls
+ * `rows` for rows s->begin .. s->end of image `image`. */
 typedef void (*lti_pool_rows)(const lti_step *step, const lti_window *s, int64_t image);
 lt_status lti_pool_run(lti_step *step, bool gradient, lti_pool_rows rows);
 

@@ -2,9 +2,9 @@
  *
  *     a_ti = (first + t) f_i,  (y_p, y_q) = m (x_p cos a - x_q sin a, x_q cos a + x_p sin a)
  *
- * for the pairs (p, q) = (i, i + D/2), or (2i, 2i + 1) when interleaved. The map is a rotation times m (yarn's factor, 1
- * elsewhere), so its transpose is m times the rotation by -a: dx = the same op with the opposite sign. The frequencies,
- * f_i = theta^(-2i/D) unless they are scaled, are rope_frequencies.c's.
+ * for the pairs (p, q) = (i, i + D/2), or (2i, 2i + 1) when interleaved. The map is a rotation times m (yarn's factor,
+ * 1 elsewhere), so its transpose is m times the rotation by -a: dx = the same op with the opposite sign. The
+ * frequencies, f_i = theta^(-2i/D) unless they are scaled, are rope_frequencies.c's.
  *
  * The angles are a value of their own, rope_table: [T, D] = m {cos, sin} of D/2 angles each. Every layer's queries and
  * keys, forward and backward, need the same table; as equal nodes they are one, made once a run. Angles are computed in

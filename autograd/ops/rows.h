@@ -29,6 +29,16 @@ static inline void lti_row_range(int64_t rows, int64_t tasks, int64_t i, int64_t
     *end = rows / tasks * (i + 1) + rows % tasks * (i + 1) / tasks;
 }
 
+/* Of a norm's gradient, whose inputs begin with x and w: dx is like x; dw and, where there is one, db like w. */
+static inline bool lti_norm_grad_shape(lti_shaper *s)
+{
+    for (int k = 0; k < s->op->n_out; k++) {
+        s->out[k] = *s->in[k > 0];
+        s->out[k].storage = LT_F32;
+    }
+    return true;
+}
+
 typedef struct lti_slots {
     void (*run)(void *arg, int64_t task, void *scratch);
     void *arg;

@@ -4,8 +4,8 @@
  * "assistant\n" and the content behind it are one piece, so that no token that spans both is lost. Which tokens of such
  * a piece belong to the content is then found from their lengths in bytes: a token is of the part its first byte is of.
  * Lengths come from decoding, which knows what a vocabulary makes of blanks; a token is decoded behind another, because
- * many decoders drop a blank at the front, and the blank that a tokenizer put before a piece is not counted. Only ids up
- * to the last change are asked, a handful in each turn.
+ * many decoders drop a blank at the front, and the blank that a tokenizer put before a piece is not counted. Only ids
+ * up to the last change are asked, a handful in each turn.
  *
  * A piece behind a control token begins as it would in the whole text; one that nothing but our cutting parts from what
  * stands before it goes on, and gets no blank that the text lacks.

@@ -2,8 +2,9 @@
  *
  * The format of HDF5 1.10 has checksums in its headers and indices, fletcher32 adds them to the chunks: of the older
  * default format one flipped byte in fifty comes back as a wrong number. The version is fixed rather than "latest", so
- * that a newer libhdf5 writes the same bytes. What cannot be chunked (scalars, empty tensors) lies in the object header,
- * as do the attributes: heaps for long ones have no checksum. No times are stored: bytes depend on the content alone. */
+ * that a newer libhdf5 writes the same bytes. What cannot be chunked (scalars, empty tensors) lies in the object
+ * header, as do the attributes: heaps for long ones have no checksum. No times are stored: bytes depend on the content
+ * alone. */
 #include "data/helper/h5_helper.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* csv_text.c - see csv_text.h. RFC 4180, and what programs write beyond it: lines may end in \n alone, a byte order mark
- * may come first, and a quote within a field that did not begin with one is a character. Guessing where an unclosed quote
- * was meant to end is not tried: it would shift every record behind it. */
+/* csv_text.c - see csv_text.h. RFC 4180, and what programs write beyond it: lines may end in \n alone, a byte order
+ * mark may come first, and a quote within a field that did not begin with one is a character. Guessing where an
+ * unclosed quote was meant to end is not tried: it would shift every record behind it. */
 #include "data/sets/csv_text.h"
 
 #include "data/utf8.h"

@@ -1,9 +1,9 @@
 /* numbers_set.c - rows of numbers with a class, as a data set.
  *
- * Bytes of IDX files become numbers from 0 to 1, and only those of the part that is asked for: 60,000 images are 47 MB as
- * bytes and 188 MB as floats. Other files are opened as lt_arrays_open does, and the rows of the part moved together in
- * place. Validation draws rows by a fixed seed: neighbours of such files are often of one class or one writer, so a tail
- * would be no sample. */
+ * Bytes of IDX files become numbers from 0 to 1, and only those of the part that is asked for: 60,000 images are 47 MB
+ * as bytes and 188 MB as floats. Other files are opened as lt_arrays_open does, and the rows of the part moved together
+ * in place. Validation draws rows by a fixed seed: neighbours of such files are often of one class or one writer, so a
+ * tail would be no sample. */
 #include "base/rng.h"
 #include "base/text.h"
 #include "data/files.h"

@@ -1,7 +1,7 @@
 /* set_parts.c - which file holds a part of a data set: a file itself, or one of a directory. */
 #include "base/text.h"
 #include "data/files.h"
-#include "data/sets/set_rows.h"
+#include "data/sets/labelled_set.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -82,4 +82,18 @@ lt_status lti_set_part(lt_ctx *ctx, const char *path, const char *const *kinds, 
         return lti_fail(ctx, LT_EINVAL, "%s: a single file has train and valid parts, no test part", path);
     *file = lti_strdup(ctx, path);
     return *file ? LT_OK : LT_ENOMEM;
+}
+
+bool lti_set_has_test(lt_ctx *ctx, const char *directory)
+{
+    static const char *const *const kinds[] = {lti_labelled_kinds, lti_numbers_kinds, lti_numbers_kinds};
+    static const char *const names[] = {"test", "test", "t10k"};
+    bool found = false;
+    for (int i = 0; i < LTI_COUNT(kinds) && !found; i++) {
+        char *path;
+        found = find_part(ctx, directory, names[i], kinds[i], &path) == LT_EINVAL || path;
+        lti_free(ctx, path);
+    }
+    lt_ctx_clear(ctx);
+    return found;
 }

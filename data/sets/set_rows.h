@@ -64,8 +64,8 @@ lt_status lti_set_finish(lt_dataset *set, const char *name, const lt_dataset_opt
 lt_status lti_set_fill_json(lt_dataset *set, const char *path, const char *text, int64_t bytes, bool array,
                             lt_split split, lt_tokenizer *tok, const lt_dataset_options *options);
 
-/* Appends a text that is one row: with the tokenizer's special tokens, cut at `most` before what ends it. LT_EFORMAT for
- * a text without any id. */
+/* Appends a text that is one row: with the tokenizer's special tokens, cut at `most` before what ends it. LT_EFORMAT
+ * for a text without any id. */
 lt_status lti_set_add_whole(lt_dataset *set, const char *text, int64_t bytes, int64_t document, lt_tokenizer *tok,
                             int64_t most, lt_ids *work);
 /* Counts and hashes a set of labelled texts. */
@@ -77,9 +77,12 @@ lt_status lti_set_add_label(lt_dataset *set, const char *name);
 
 /* The file of a split: `path` itself, or of a directory the one called train, valid or test and ending in one of
  * `kinds` ("" ends the list). Without a file for valid it is the one for train; *split says what is to be taken of it:
- * all, train or valid. `test_alias` (may be NULL): another name of the test part. *file is to be freed with lti_free. */
+ * all, train or valid. `test_alias` (may be NULL): another name of the test part. Free *file with lti_free. */
 lt_status lti_set_part(lt_ctx *ctx, const char *path, const char *const *kinds, const char *test_alias, lt_split wanted,
                        char **file, lt_split *split);
+
+/* Whether a directory has a test part of any kind, or several, which is for the opening to refuse. */
+bool lti_set_has_test(lt_ctx *ctx, const char *directory);
 
 /* Copies a failure of the tokenizer's context, or of a chat's, into the set's. */
 lt_status lti_set_failed(lt_dataset *set, const lt_ctx *where, lt_status status);

@@ -69,8 +69,8 @@ static bool equals(const lt_gguf_string *a, const char *text)
     return (size_t)a->bytes == strlen(text) && memcmp(a->text, text, strlen(text)) == 0;
 }
 
-/* Files of before May 2024 do not say how words are cut, and "default" does not either: llama.cpp then cuts by a pattern
- * of its own, which is no model's. For the family GPT-2 it is known all the same. */
+/* Files of before May 2024 do not say how words are cut, and "default" does not either: llama.cpp then cuts by a
+ * pattern of its own, which is no model's. For the family GPT-2 it is known all the same. */
 static lt_status read_pre(source *s, const lt_gguf_string *family)
 {
     lt_gguf_string pre;

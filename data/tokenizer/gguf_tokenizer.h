@@ -24,8 +24,9 @@ enum { /* tokenizer.ggml.token_type */
 #define LTI_WHOLE_KEY "tokenizer.huggingface.json"            /* the text of tokenizer.json */
 #define LTI_WHOLE_CONFIG_KEY "lathe.hf.tokenizer_config.json" /* and of tokenizer_config.json */
 
-/* Fills an empty tokenizer: from the lists, or, where tokenizer.ggml.model is "none", from the whole file. A file without tokenizer.ggml.pre is read as GPT-2, which such old files were.
- * LT_EUNSUPPORTED names a model or pre-tokenizer that is not implemented; LT_EFORMAT, LT_ELIMIT, LT_ENOMEM. */
+/* Fills an empty tokenizer: from the lists, or, where tokenizer.ggml.model is "none", from the whole file. A file
+ * without tokenizer.ggml.pre is read as GPT-2, which such old files were. LT_EUNSUPPORTED names a model or
+ * pre-tokenizer that is not implemented; LT_EFORMAT, LT_ELIMIT, LT_ENOMEM. */
 lt_status lti_tokenizer_from_gguf(lt_tokenizer *tok, const lt_gguf *gguf);
 
 /* The keys of a model with `vocab_rows` rows in its embedding: tokens beyond the vocabulary become "[PADi]". 0 rows: as

@@ -26,21 +26,21 @@ typedef enum lt_dataset_kind {
 LT_API lt_dataset_kind lt_dataset_kind_of(const lt_dataset *dataset);
 
 /* Rows of lt_arrays_open's files (CSV, IDX, HDF5), values scaled to [0, 1] when the file holds bytes (IDX). A
- * directory has train, valid and test as such files (.csv, .csv.gz, .h5, .hdf5, -images-idx3-ubyte, also with .gz), or the
- * four files of MNIST under their usual names (train-images.., t10k-images..: the latter is the test split). Of one file
- * (or without valid) valid takes `valid_fraction`, drawn by a fixed seed. Options used: split, valid_fraction. */
+ * directory has train, valid and test as such files (.csv, .csv.gz, .h5, .hdf5, -images-idx3-ubyte, also with .gz), or
+ * the four files of MNIST under their usual names (train-images.., t10k-images..: the latter is the test split). Of one
+ * file (or without valid) valid takes `valid_fraction`, drawn by a fixed seed. Options used: split, valid_fraction. */
 LT_API LT_MUST_USE lt_status lt_dataset_open_numbers(lt_ctx *ctx, const char *path, const lt_dataset_options *options,
                                                      lt_dataset **dataset);
 /* A copy of arrays in memory, as they are. */
 LT_API LT_MUST_USE lt_status lt_dataset_from_arrays(lt_ctx *ctx, const lt_arrays *arrays, lt_dataset **dataset);
 
 /* Texts with a class: .csv with a heading (columns text, sentence, query or question, and label, category, intent or
- * class; RFC 4180), .jsonl of {"text", "label"} (label: a string or a whole number), or .txt of "LABEL text" lines whose
- * first word is the class (a line that is no UTF-8 is Latin-1). Each text
- * is encoded with the tokenizer's special tokens and cut at max_seq_length, the last of them kept. `like` (may be NULL) is
- * a set whose labels keep their numbers: LT_EFORMAT names a label that it has not (of "DESC:manner" it may have "DESC");
- * else those of all rows are numbered in order of their names, whole numbers by value. Used also: skip_bad_rows.
- * A directory and splits as in lt_dataset_open; .csv too. */
+ * class; RFC 4180), .jsonl of {"text", "label"} (label: a string or a whole number), or .txt of "LABEL text" lines
+ * whose first word is the class (a line that is no UTF-8 is Latin-1). Each text is encoded with the tokenizer's special
+ * tokens and cut at max_seq_length, the last of them kept. `like` (may be NULL) is a set whose labels keep their
+ * numbers: LT_EFORMAT names a label that it has not (of "DESC:manner" it may have "DESC"); else those of all rows are
+ * numbered in order of their names, whole numbers by value. Used also: skip_bad_rows. A directory and splits as in
+ * lt_dataset_open; .csv too. */
 LT_API LT_MUST_USE lt_status lt_dataset_open_labelled(lt_ctx *ctx, const char *path, lt_tokenizer *tokenizer,
                                                       const lt_dataset_options *options, const lt_dataset *like,
                                                       lt_dataset **dataset);
@@ -48,7 +48,8 @@ LT_API LT_MUST_USE lt_status lt_dataset_open_labelled(lt_ctx *ctx, const char *p
 LT_API LT_MUST_USE lt_status lt_dataset_of_labels(lt_ctx *ctx, int64_t n, const char *const *names,
                                                   lt_dataset **dataset);
 /* What lies under the path, by its first row: labelled are a .csv with such a heading, a .jsonl row with "text" and
- * "label", a .txt of lines like "DESC:manner How did"; numbers are other .csv, IDX, HDF5 and gzip; tokens is the rest. */
+ * "label", a .txt of lines like "DESC:manner How did"; other .csv, IDX, HDF5 and gzip are numbers; the rest is
+ * tokens. */
 LT_API lt_dataset_kind lt_dataset_kind_at(lt_ctx *ctx, const char *path);
 
 LT_API int64_t lt_dataset_classes(const lt_dataset *dataset);                     /* 0 for tokens */

@@ -153,8 +153,8 @@ LT_API int64_t lt_dataset_documents(const lt_dataset *dataset);                 
 LT_API int64_t lt_dataset_tokens(const lt_dataset *dataset);                    /* positions of all rows */
 LT_API int64_t lt_dataset_scored(const lt_dataset *dataset);                    /* predictions that count */
 LT_API int64_t lt_dataset_longest(const lt_dataset *dataset);                   /* length of the longest row */
-/* XXH3-128 of row lengths and ids, masks and beginnings, classes and their names, or shape, numbers and classes: of what
- * there is; 32 hex digits. */
+/* XXH3-128 of row lengths and ids, masks and beginnings, classes and their names, or shape, numbers and classes: of
+ * what there is; 32 hex digits. */
 LT_API const char *lt_dataset_hash(const lt_dataset *dataset);
 
 /* ---- Numeric data sets ---- */

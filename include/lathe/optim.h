@@ -97,7 +97,8 @@ typedef struct lt_optimizer lt_optimizer; /* `params` must outlive it */
  * LT_STATE, so that a checkpoint holds it; what is present is gone on with. "<name>:adam.m" and ":adam.v"; ":sgd.u",
  * ":lion.m", ":muon.u"; in 8 bits ":adam8.m" and ":adam8.v" (codes, whole blocks) and ":adam8.scale" [blocks, 2];
  * ":ema", which starts as a copy of the weight.
- * Errors: LT_EINVAL (a number out of range, nothing to train, a muon_pattern without a matrix), LT_ENOMEM. */
+ * Errors: LT_EINVAL (a number out of range, nothing to train, a muon_pattern without a matrix, a
+ * layer_decay without a layer), LT_ENOMEM. */
 LT_API LT_MUST_USE lt_status lt_optimizer_create(lt_ctx *ctx, lt_params *params, const lt_optimizer_config *config,
                                                  lt_optimizer **optimizer);
 LT_API void lt_optimizer_free(lt_optimizer *optimizer); /* NULL is fine; graphs and plans stay valid */
@@ -117,9 +118,9 @@ LT_API lt_status lt_optimizer_fused(lt_optimizer *optimizer, lt_graph *graph, lt
 /* Phase 0: adds the gradients of this micro-batch to scratch params "<name>:grad". The run-time scalar "fresh" is 1 for
  * the first micro-batch of a step (which overwrites), 0 for the rest. */
 LT_API lt_status lt_optimizer_accumulate(lt_optimizer *optimizer, lt_graph *graph, lt_t loss);
-/* Phase 1: updates from the sums, recorded after lt_optimizer_accumulate, in the same graph or another: two plans, one a
- * phase, come from one recipe. The norm of all gradients is clipped to max_grad_norm; when it is not finite nothing is
- * updated. Taps "grad_norm" and "update_ok". */
+/* Phase 1: updates from the sums, recorded after lt_optimizer_accumulate, in the same graph or another: two plans, one
+ * a phase, come from one recipe. The norm of all gradients is clipped to max_grad_norm; when it is not finite nothing
+ * is updated. Taps "grad_norm" and "update_ok". */
 LT_API lt_status lt_optimizer_apply(lt_optimizer *optimizer, lt_graph *graph);
 
 /* ---- The nodes they are made of ---- */

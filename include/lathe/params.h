@@ -60,8 +60,8 @@ LT_API void *lt_param_data(lt_param *param);
 LT_API const void *lt_param_read(const lt_param *param);
 
 /* Turns a frozen matrix of floats into LT_BF16 or LT_F16, rounded to nearest even, and frees its f32 bytes: half the
- * memory of a weight that is only read. Graphs recorded afterwards read it as it is; plans compiled before must not run
- * again. The array has to be a weight (LT_WEIGHT) of rank 2 or more, owned, LT_F32, and not trainable
+ * memory of a weight that is only read. Graphs recorded afterwards read it as it is; lt_run refuses plans of graphs
+ * recorded before. The array has to be a weight (LT_WEIGHT) of rank 2 or more, owned, LT_F32, and not trainable
  * (lt_param_set_trainable).
  * Errors: LT_EINVAL, LT_ENOMEM; the array is then as it was. */
 LT_API LT_MUST_USE lt_status lt_param_narrow(lt_param *param, lt_dtype type);

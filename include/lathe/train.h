@@ -118,10 +118,11 @@ typedef struct lt_train_result {
 } lt_train_result;
 
 /* Trains the model in place on the rows it takes: tokens, labelled texts or numbers (a row with a class counts as one
- * token in every count and rate). With `out`: checkpoints/, metrics.jsonl, run.json, config.yaml, report.html there; the
- * model itself is written by the caller (lt_model_save). Errors: LT_ELIMIT when the forecast passes what is available
- * (the message says what would fit), LT_ENONFINITE when the run diverged, LT_EINTERRUPTED (state saved), LT_EIO, LT_EINVAL
- * (options; rows the model cannot read; a model opened frozen), LT_EUNSUPPORTED (with `out`: config.json has no words for the model). */
+ * token in every count and rate). With `out`: checkpoints/, metrics.jsonl, run.json, config.yaml, report.html there;
+ * the model itself is written by the caller (lt_model_save). Errors: LT_ELIMIT when the forecast passes what is
+ * available (the message says what would fit), LT_ENONFINITE when the run diverged, LT_EINTERRUPTED (state saved),
+ * LT_EIO, LT_EINVAL (options; rows the model cannot read; a model opened frozen), LT_EUNSUPPORTED (with `out`:
+ * config.json has no words for the model). */
 LT_API LT_MUST_USE lt_status lt_train(lt_model *model, const lt_dataset *train, const lt_dataset *valid,
                                       const lt_train_config *config, lt_train_result *result);
 /* The forecast of that call alone. */
@@ -137,8 +138,9 @@ typedef struct lt_eval_result {
     int64_t parameters, nonzero_parameters;
 } lt_eval_result;
 
-/* Perplexity of the model on the rows of a dataset, or accuracy and loss on rows with classes; always computed in f32. `quant` (may be NULL) quantizes weights on the way, as training
- * does. batch_size 0: chosen. LT_EINVAL for rows the model cannot read, or when no position is scored. */
+/* Perplexity of the model on the rows of a dataset, or accuracy and loss on rows with classes; always computed in f32.
+ * `quant` (may be NULL) quantizes weights on the way, as training does. batch_size 0: chosen. LT_EINVAL for rows the
+ * model cannot read, or when no position is scored. */
 LT_API LT_MUST_USE lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_policy *quant,
                                          int64_t batch_size, lt_eval_result *result);
 

@@ -101,3 +101,16 @@ void lti_k_attention_grad_kv_ref(const lti_attention_task *t, void *scratch)
         }
     }
 }
+
+void lti_k_attention_grad_ref(const lti_attention_task *t, void *scratch)
+{
+    lti_attention_task part = *t;
+    int64_t group = t->heads / t->kv_heads;
+    part.begin = 0;
+    part.end = t->T;
+    for (part.head = t->head * group; part.head < (t->head + 1) * group; part.head++)
+        lti_k_attention_grad_q_ref(&part, scratch);
+    part.head = t->head;
+    part.end = t->S;
+    lti_k_attention_grad_kv_ref(&part, scratch);
+}

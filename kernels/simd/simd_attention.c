@@ -13,6 +13,9 @@
  *
  * A few queries alone (generation) go to simd_attention_few.c.
  *
+ * Backward: dq alone (lanes = queries), dk and dv alone (lanes = keys), or all three with the keys in the lanes, where
+ * dq is a small product of ds with rows of k.
+ *
  * Forward: running maximum and sum per lane (online softmax); a new maximum rescales what was accumulated. Rejected:
  * lanes = keys in the forward, which needs a reduction across lanes for each score. */
 #include "kernels/simd/attention_few.h"
@@ -332,9 +335,10 @@ VI void grad_q_group(int vecs, const lti_attention_task *t, int64_t begin, int64
     clear_blind(&w, t->heads * dim, dim, dq);
 }
 
-/* What the queries first .. first + n of one head, who see `w`, add to dk and dv of the keys begin .. */
-VI void grad_kv_block(int vecs, const lti_attention_task *t, int64_t head, int64_t begin, int64_t first, int n,
-                      const sight *w, float *scratch)
+/* What the queries first .. first + n of one head, who see `w`, add to dk and dv of the keys begin ..; returns their ds
+ * [n][lanes]. */
+VI const float *grad_kv_block(int vecs, const lti_attention_task *t, int64_t head, int64_t begin, int64_t first, int n,
+                              const sight *w, float *scratch)
 {
     int64_t dim = t->dim, lanes = vecs * V;
     float *k = scratch, *v = k + dim * lanes, *dk = v + dim * lanes, *dv = dk + dim * lanes, *s = dv + dim * lanes;
@@ -355,6 +359,34 @@ VI void grad_kv_block(int vecs, const lti_attention_task *t, int64_t head, int64
         }
     gather(vecs, dout, first, n, s, NULL, dv);
     gather(vecs, q, first, n, dp, NULL, dk);
+    return dp;
+}
+
+/* `height` rows of dq += ds k; lanes of ds are the keys begin .. begin + count. */
+VI void add_dq_of(int height, int64_t lanes, const float *ds, rows k, int64_t begin, int64_t count, int64_t stride,
+                  float *dq)
+{
+    LTI_EACH (d, left, k.dim) {
+        vf sum[4];
+#pragma GCC unroll 4
+        for (int r = 0; r < height; r++) sum[r] = v_get(dq + r * stride + d, left);
+        const float *row = k.data + begin * k.stride + d;
+        for (int64_t j = 0; j < count; j++, row += k.stride) {
+            vf x = v_get(row, left);
+#pragma GCC unroll 4
+            for (int r = 0; r < height; r++) sum[r] = v_fma(v_set(ds[r * lanes + j]), x, sum[r]);
+        }
+#pragma GCC unroll 4
+        for (int r = 0; r < height; r++) v_put(dq + r * stride + d, sum[r], left);
+    }
+}
+
+/* n queries from dq's first row on. */
+VI void add_dq(int64_t lanes, const float *ds, rows k, int64_t begin, int64_t count, int n, int64_t stride, float *dq)
+{
+    int r = 0;
+    for (; r + 4 <= n; r += 4) add_dq_of(4, lanes, ds + r * lanes, k, begin, count, stride, dq + r * stride);
+    for (; r < n; r++) add_dq_of(1, lanes, ds + r * lanes, k, begin, count, stride, dq + r * stride);
 }
 
 /* The queries that may see one of the keys begin .. begin + count: [*from, *until). */
@@ -374,8 +406,8 @@ static void askers(const lti_attention_task *t, int64_t begin, int64_t count, in
     *until = end;
 }
 
-/* One group of keys, over the queries of every head that shares them. */
-VI void grad_kv_group(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, float *scratch)
+/* One group of keys, over the queries of every head that shares them; with `all`, their dq grows on the way. */
+VI void grad_keys(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, int all, float *scratch)
 {
     int64_t dim = t->dim, lanes = vecs * V, group = t->heads / t->kv_heads, panel = dim * lanes;
     pack(rows_of(t->k, t->kv_heads, t->head, dim), begin, count, lanes, scratch);
@@ -389,11 +421,25 @@ VI void grad_kv_group(int vecs, const lti_attention_task *t, int64_t begin, int6
             int n = (int)least(BLOCK, until - i);
             sight w;
             look(t, i, n, &w);
-            if (seen(&w, begin, count)) grad_kv_block(vecs, t, head, begin, i, n, &w, scratch);
+            if (!seen(&w, begin, count)) continue;
+            const float *ds = grad_kv_block(vecs, t, head, begin, i, n, &w, scratch);
+            if (all)
+                add_dq(lanes, ds, rows_of(t->k, t->kv_heads, t->head, dim), begin, count, n, t->heads * dim,
+                       t->dq + (i * t->heads + head) * dim);
         }
     int64_t at = (begin * t->kv_heads + t->head) * dim, stride = t->kv_heads * dim;
     transpose(dim, count, dk, lanes, t->dk + at, stride);
     transpose(dim, count, dv, lanes, t->dv + at, stride);
+}
+
+VI void grad_kv_group(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, float *scratch)
+{
+    grad_keys(vecs, t, begin, count, 0, scratch);
+}
+
+VI void grad_group(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, float *scratch)
+{
+    grad_keys(vecs, t, begin, count, 1, scratch);
 }
 
 /* Groups of WIDE vectors, or of one where that is enough. */
@@ -430,4 +476,20 @@ void LTI_FN(attention_grad_q)(const lti_attention_task *t, void *scratch)
 void LTI_FN(attention_grad_kv)(const lti_attention_task *t, void *scratch)
 {
     FOR_GROUPS(grad_kv_group)
+}
+
+/* The probabilities are formed once for dq, dk and dv. dq of all queries is visited once a group of keys. */
+void LTI_FN(attention_grad)(const lti_attention_task *task, void *scratch)
+{
+    lti_attention_task all = *task, *t = &all;
+    int64_t group = t->heads / t->kv_heads, row = t->heads * t->dim, first = t->head * group * t->dim;
+    t->begin = 0;
+    t->end = t->S;
+    for (int64_t i = 0; i < t->T; i++) memset(t->dq + i * row + first, 0, (size_t)(group * t->dim) * sizeof *t->dq);
+    FOR_GROUPS(grad_group)
+    for (int64_t i = 0; i < t->T; i += BLOCK) {
+        sight w;
+        look(t, i, least(BLOCK, t->T - i), &w);
+        for (int64_t h = 0; h < group; h++) clear_blind(&w, row, t->dim, t->dq + i * row + first + h * t->dim);
+    }
 }

@@ -1,12 +1,13 @@
 /* simd_depthwise.c - depthwise convolution of one image: each channel with filters of its own.
  *
  * Outputs are cut into regions, for which the same taps of a 3 x 3 window lie inside (the middle, four borders, four
- * corners), and those into tiles of a few pixels of a row, over all whose channels one vector after the other goes: pixels
- * are read nearly in order, which hardware prefetches. A filter is loaded once a tile; for the gradient of w its sums are.
- * Other windows take the taps one by one.
+ * corners), and those into tiles of a few pixels of a row, over all whose channels one vector after the other goes:
+ * pixels are read nearly in order, which hardware prefetches. A filter is loaded once a tile; for the gradient of w its
+ * sums are. Other windows take the taps one by one.
  *
- * Rejected, having been measured: all rows for one vector of channels, filters in registers (fewest loads; a third of the
- * speed when images do not lie in the L2 cache); all regions inlined in one body (addresses run out of registers). */
+ * Rejected, having been measured: all rows for one vector of channels, filters in registers (fewest loads; a third of
+ * the speed when images do not lie in the L2 cache); all regions inlined in one body (addresses run out of
+ * registers). */
 #include "kernels/simd/vec.h"
 
 /* Which of three taps lie inside: all, all but the first, all but the last; or others. */
@@ -18,8 +19,8 @@ typedef struct segment {
     present taps;
 } segment;
 
-/* Both ends of the taps inside move one way only, from none before the image to none after it: at most OTHERS, LATER, ALL
- * (or OTHERS in a narrow image), EARLIER, OTHERS. */
+/* Both ends of the taps inside move one way only, from none before the image to none after it: at most OTHERS, LATER,
+ * ALL (or OTHERS in a narrow image), EARLIER, OTHERS. */
 enum { SEGMENTS = 5 };
 enum { TILE = 4, LONG_TILE = 8 }; /* pixels */
 

@@ -14,7 +14,7 @@ void LTI_PASTE(lti_kernels_fill, _, LTI_ISA)(lti_kernels *table)
     USE(rms_norm), USE(rms_norm_grad), USE(layer_norm), USE(layer_norm_grad);
     USE(channel_moments), USE(channel_norm), USE(channel_norm_sums), USE(channel_norm_grad), USE(running_average);
     USE(softmax), USE(softmax_grad), USE(log_softmax), USE(cross_entropy), USE(rope);
-    USE(attention), USE(attention_grad_q), USE(attention_grad_kv);
+    USE(attention), USE(attention_grad_q), USE(attention_grad_kv), USE(attention_grad);
     USE(gemm_panels), USE(lstm_gates), USE(lstm_gates_grad), USE(gru_gates), USE(gru_gates_grad);
     USE(adamw), USE(adamw8), USE(lion), USE(sgd), USE(dropout);
     USE(depthwise), USE(depthwise_weight);
