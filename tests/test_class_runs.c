@@ -354,6 +354,36 @@ static void averages_are_saved(void)
     lt_ctx_free(ctx);
 }
 
+/* Options that would do nothing, or cannot go together. */
+static void options_without_effect(void)
+{
+    lt_ctx *ctx = lt_ctx_create(NULL);
+    lt_dataset *train, *valid;
+    lt_model *m = NULL;
+    lt_train_result r;
+    if (!digits(ctx, &train, &valid)) return;
+    lt_train_config c = quiet(2, 8);
+    c.frozen_type = "bf16";
+    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "no matrix is frozen");
+    lt_model_free(m);
+    c.freeze = "fc1.*", c.quant.type = LT_Q8_0;
+    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "exclude each other");
+    lt_model_free(m);
+    c = quiet(2, 8), c.layer_decay = 0.5;
+    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "finds no layer");
+    lt_model_free(m);
+    static const char *const lists[] = {"nowhere", ",", "a,,b"};
+    for (int i = 0; i < LTI_COUNT(lists); i++) {
+        c = quiet(2, 8), c.compare = lists[i];
+        TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "compare");
+        lt_model_free(m);
+    }
+    lt_dataset_free(train);
+    lt_dataset_free(valid);
+    TS_CHECK(lt_ctx_live_bytes(ctx) == 0, "%zu bytes leak", lt_ctx_live_bytes(ctx));
+    lt_ctx_free(ctx);
+}
+
 static void what_is_refused(void)
 {
     ts_place p = ts_open_place();
@@ -377,21 +407,6 @@ static void what_is_refused(void)
     c = quiet(2, 8), c.frozen_type = NULL;
     TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "frozen_type is '(NULL)'");
     lt_model_free(m);
-    c = quiet(2, 8), c.frozen_type = "bf16";
-    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "no matrix is frozen");
-    lt_model_free(m);
-    c.freeze = "fc1.*", c.quant.type = LT_Q8_0;
-    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "exclude each other");
-    lt_model_free(m);
-    c = quiet(2, 8), c.layer_decay = 0.5;
-    TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "finds no layer");
-    lt_model_free(m);
-    static const char *const lists[] = {"nowhere", ",", "a,,b"};
-    for (int i = 0; i < LTI_COUNT(lists); i++) {
-        c = quiet(2, 8), c.compare = lists[i];
-        TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "compare");
-        lt_model_free(m);
-    }
     c = quiet(2, 8), c.label_smoothing = 1;
     TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "label_smoothing is 1");
     lt_model_free(m);
@@ -477,6 +492,7 @@ int lti_suite_class_runs(void)
                                     {"bits with a batch ahead", bits_with_a_batch_ahead},
                                     {"loader", loader},
                                     {"averages are saved", averages_are_saved},
+                                    {"options without effect", options_without_effect},
                                     {"what is refused", what_is_refused},
                                     {"types of a run", types_of_a_run},
                                     {"memory is out", memory_is_out}};
