@@ -86,8 +86,7 @@ static int refuse_row_options(train_run *r, lt_dataset_kind kind)
     bool recurrent = kind == LT_DATA_TOKENS && o->rows.pack && !lt_model_is_transformer(r->model);
     if (recurrent)
         return cli_fail(r->cli, EXIT_USAGE,
-                        "--pack: a %s reads a row from its first position to its last, so rows cannot be packed; leave "
-                        "it out",
+                        "--pack: this %s reads rows from end to end: they cannot be packed; leave it out",
                         lt_model_family(r->model));
     if (kind == LT_DATA_TOKENS || !what) return EXIT_DONE;
     return cli_fail(r->cli, EXIT_USAGE, "%s is for language models, and the data has %s with a class; leave it out",
@@ -170,11 +169,27 @@ static int make_model(train_run *r, lt_dataset_kind kind)
     return EXIT_DONE;
 }
 
+/* An option that a model passes over is said. */
+static void check_recomputes(train_run *r)
+{
+    if (!r->o->config.checkpoint_activations) return;
+    lt_model_set_checkpoint(r->model, true);
+    if (!lt_model_checkpoints(r->model))
+        cli_warn(r->cli, "--checkpoint-activations has no effect: this %s keeps what its backward reads",
+                 lt_model_family(r->model));
+    lt_model_set_checkpoint(r->model, false);
+}
+
 int cli_train_open(train_run *r)
 {
     lt_dataset_kind kind;
-    if (made_for_data(r, &kind) && kind != LT_DATA_TOKENS) return make_model(r, kind);
-    int code = open_model(r);
-    if (code) return code;
-    return open_data(r, lt_model_reads(r->model), lt_model_tokenizer(r->model));
+    int code;
+    if (made_for_data(r, &kind) && kind != LT_DATA_TOKENS) {
+        code = make_model(r, kind);
+    } else {
+        code = open_model(r);
+        if (!code) code = open_data(r, lt_model_reads(r->model), lt_model_tokenizer(r->model));
+    }
+    if (!code) check_recomputes(r);
+    return code;
 }

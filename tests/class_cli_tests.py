@@ -181,7 +181,7 @@ def test_refusals(t):
     t.expect("packed classes", ["train", "--init", "lstm:", "--data", "letters.csv", "--pack", "--out", "no"], 2,
              "--pack is for language models")
     t.expect("packed and recurrent", ["train", "--init", "lstm:", "--data", "letters.txt", "--pack", "--out", "no"], 2,
-             "rows cannot be packed")
+             "they cannot be packed")
     words = ["train", "--init", CNN, "--data", DIGITS, "--out", "no"]
     t.expect("frozen type of nothing", words + ["--frozen-type", "bf16"], 2, "no matrix is frozen")
     t.expect("frozen type and codes", words + ["--frozen-type", "bf16", "--freeze", "stage.*", "--qat", "q8_0"], 2,

@@ -147,13 +147,13 @@ static void every_set_agrees(void)
 {
     for (int s = 0; s < LTI_COUNT(isas); s++) {
         const lti_kernels *set = lti_kernels_of(isas[s]);
-        for (int k = 0; set && k < 2 * LTI_COUNT(problems); k++) {
-            int i = k / 2;
+        for (int turn = 0; set && turn < 2 * LTI_COUNT(problems); turn++) {
+            int i = turn / 2;
             lti_attention_task t = task_of(&problems[i]);
             for (int side = 0; side < 2; side++)
                 for (int y = 0; y < RESULTS; y++)
                     for (int at = 0; at < ROOM; at++) results[side][y][at] = -77;
-            run_all(set, t, k % 2, results[0]);
+            run_all(set, t, turn % 2, results[0]);
             run_all(lti_kernels_of("ref"), t, false, results[1]);
             compare(isas[s], i, &t);
             check_blind(isas[s], i, &t);

@@ -90,15 +90,6 @@ static lt_status run_steps(range_test *t)
     return LT_OK;
 }
 
-/* Fall of the average per decade around step i. */
-static double slope(const range_test *t, int64_t i)
-{
-    int64_t reach = t->steps / 20 + 1, a = i - reach, b = i + reach;
-    if (a < 0) a = 0;
-    if (b >= t->done) b = t->done - 1;
-    return (t->average[b] - t->average[a]) / log10(t->rate[b] / t->rate[a]);
-}
-
 static lt_status judge(const range_test *t, lt_lr_found *f)
 {
     if (t->done < LEAST_STEPS)
@@ -107,11 +98,12 @@ static lt_status judge(const range_test *t, lt_lr_found *f)
             "the loss was no number after %lld steps at a learning rate of %g: the model or its data are broken, "
             "or the range begins too high; try a lower one",
             (long long)t->done, t->loop.schedule.lr);
-    int64_t lowest = 0, steepest = 1;
+    int64_t lowest = 0;
     for (int64_t i = 0; i < t->done; i++)
         if (t->average[i] < t->average[lowest]) lowest = i;
-    for (int64_t i = 1; i <= lowest; i++)
-        if (slope(t, i) < slope(t, steepest)) steepest = i;
+    double half = (t->average[LEAST_STEPS - 1] + t->average[lowest]) / 2;
+    int64_t steepest = lowest;
+    while (steepest > 0 && t->average[steepest] < half) steepest--;
     *f = (lt_lr_found){.steepest = t->rate[steepest],
                        .lowest_loss = t->average[lowest],
                        .steps = t->done,

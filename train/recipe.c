@@ -17,7 +17,8 @@ lt_status lti_check_model(lt_ctx *ctx, const lt_model *model, const lt_dataset *
                         "a model opened frozen cannot be trained: its tensors stay in their file; open it with "
                         "lt_model_open");
     if (lt_dataset_packed(data) && !lt_model_is_transformer(model))
-        return lti_fail(ctx, LT_EINVAL, "a %s reads a row from its first position to its last: rows cannot be packed",
+        return lti_fail(ctx, LT_EINVAL,
+                        "this %s reads a row from its first position to its last: rows cannot be packed",
                         lt_model_family(model));
     return LT_OK;
 }

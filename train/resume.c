@@ -6,8 +6,8 @@
 
 #include "base/text.h"
 #include "data/files.h"
-#include "optim/optimizer_parts.h"
 #include "models/model.h"
+#include "optim/optimizer_parts.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
 

@@ -162,7 +162,7 @@ LT_API LT_MUST_USE lt_status lt_report_write(lt_ctx *ctx, const char *path, cons
 /* A range test of the learning rate (Smith, 2017): from `low` to `high`, growing by a factor each of `steps` steps, on
  * copies of the weights; the model is as before afterwards. `svg` (may be NULL): where the picture goes. */
 typedef struct lt_lr_found {
-    double steepest;  /* rate where the smoothed loss falls fastest */
+    double steepest;  /* rate in the middle of the smoothed loss's fall, where it is steepest */
     double suggested; /* a tenth of the rate where the loss was lowest, or `steepest` when that is lower */
     double lowest_loss, diverged_at; /* diverged_at: the rate of the last step when it stopped early, else NaN */
     int64_t steps;
