@@ -415,7 +415,9 @@ static void compare(lt_ctx *ctx, lt_params *params, const lt_model *model, const
              "%s: bf16 is off by %g, loss %g, %g", what, gap, (double)b[0], (double)a[0]);
     TS_CHECK(gap > 1e-6, "%s: bf16 is f32", what);
     TS_CHECK(ts_same_bytes((size_t)f32.count * sizeof *b, b, c), "%s: 1 and 2 threads give different bits", what);
-    TS_CHECK(one.live < f32.live, "%s: %zu bytes alive in bf16, %zu in f32", what, one.live, f32.live);
+    /* Where factors are decoded first, the panels for that are larger than what such small models save. */
+    if (lti_gemm_native_bf16())
+        TS_CHECK(one.live < f32.live, "%s: %zu bytes alive in bf16, %zu in f32", what, one.live, f32.live);
 }
 
 static void add_mlp(ts_bed *bed)
