@@ -22,13 +22,13 @@ CONFIGS = [
      ["--batch-size", "8", "--qat", "q4_0"]),
     ("sgd, long rows", ["--init", "llama:layers=4,dim=128,hidden=352,heads=8"],
      ["--batch-size", "4", "--max-seq-length", "512", "--optimizer", "sgd"]),
-    ("8-bit states, bf16 kept", ["--init", "llama:layers=6,dim=256,hidden=768,heads=8"],
+    ("8-bit states, bf16 kept", ["--init", "llama:layers=3,dim=128,hidden=352,heads=4"],
      ["--batch-size", "16", "--optimizer", "adamw_8bit", "--store-activations", "bf16"]),
-    ("bf16 products, averages", ["--init", "llama:layers=4,dim=256,hidden=768,heads=8"],
+    ("bf16 products, averages", ["--init", "llama:layers=2,dim=128,hidden=352,heads=4"],
      ["--batch-size", "8", "--compute", "bf16", "--ema-decay", "0.99"]),
-    ("8-bit, checkpointed, fused", ["--init", "llama:layers=6,dim=256,hidden=768,heads=8"],
+    ("8-bit, checkpointed, fused", ["--init", "llama:layers=3,dim=128,hidden=352,heads=4"],
      ["--batch-size", "16", "--optimizer", "adamw_8bit", "--checkpoint-activations", "--max-grad-norm", "0"]),
-    ("lstm", ["--init", "lstm:dim=128,hidden=256,layers=2"], ["--batch-size", "32"]),
+    ("lstm", ["--init", "lstm:dim=64,hidden=128,layers=2"], ["--batch-size", "16"]),
 ]
 
 
