@@ -3,6 +3,7 @@
  * The order is: read everything, refuse what cannot work, evaluate what was there before, train, save, export, and
  * evaluate what ships: the exported codes, read back from their file, not the weights they came from. */
 #include "cli/train_run.h"
+#include "train/loop.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -146,33 +147,11 @@ static char *make_table(const train_run *r)
     return NULL;
 }
 
-enum { MOST_RUNS = 16 };
-
 /* The run itself, then those of --compare. */
 static lt_status write_report(train_run *r, const char *table)
 {
-    const char *out = r->o->config.out, *at = r->o->config.compare;
-    char *path = cli_join(out, "report.html"), *names[MOST_RUNS] = {strdup("train")};
-    char *metrics[MOST_RUNS] = {cli_join(out, "metrics.jsonl")};
-    int n = 1;
-    bool made = path && names[0] && metrics[0];
-    for (; made && at && *at && n < MOST_RUNS; n++) {
-        size_t length = strcspn(at, ",");
-        names[n] = strndup(at, length);
-        metrics[n] = names[n] ? cli_join(names[n], "metrics.jsonl") : NULL;
-        made = metrics[n] != NULL;
-        at += length + (at[length] == ',');
-    }
-    lt_status status = LT_ENOMEM;
-    if (made)
-        status = lt_report_write(r->cli->ctx, path, "lathe train", n, (const char *const *)names,
-                                 (const char *const *)metrics, table);
-    for (int i = 0; i < MOST_RUNS; i++) {
-        free(names[i]);
-        free(metrics[i]);
-    }
-    free(path);
-    return status;
+    const lt_train_config *config = &r->o->config;
+    return lti_report_runs(r->cli->ctx, config->out, "train", config->compare, table);
 }
 
 #define PROOF " (read back; their loss is that of training's last validation, bit for bit)"

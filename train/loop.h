@@ -55,6 +55,8 @@ lt_status lti_loop_choose_compute(lti_loop *loop); /* what "auto" is, unless a c
 lt_status lti_loop_open_files(lti_loop *loop);
 lt_status lti_loop_tell_start(lti_loop *loop, const lt_forecast *forecast);
 lt_status lti_loop_report(lti_loop *loop);
+/* report.html in `out`: that run, called `name`, and those of the list `compare` (may be NULL), with a table or NULL. */
+lt_status lti_report_runs(lt_ctx *ctx, const char *out, const char *name, const char *compare, const char *table);
 void lti_loop_close(lti_loop *loop);
 
 /* loop.c: one optimizer step of an open loop; *finite: it was made, and not stopped or left out. */

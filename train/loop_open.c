@@ -256,26 +256,29 @@ lt_status lti_loop_tell_start(lti_loop *l, const lt_forecast *forecast)
     return status;
 }
 
-/* The run itself and those of `compare`, by the names of their directories. */
-lt_status lti_loop_report(lti_loop *l)
+lt_status lti_report_runs(lt_ctx *ctx, const char *out, const char *name, const char *compare, const char *table)
 {
-    char *names[MOST_RUNS] = {lti_strdup(l->ctx, l->config->out)}, *paths[MOST_RUNS] = {NULL};
-    char *report = lti_path_join(l->ctx, l->config->out, "report.html");
-    const char *at = l->config->compare;
+    char *names[MOST_RUNS] = {lti_strdup(ctx, name)}, *paths[MOST_RUNS] = {lti_path_join(ctx, out, "metrics.jsonl")};
+    char *report = lti_path_join(ctx, out, "report.html");
     int n = 1;
-    while (at && *at && n < MOST_RUNS) names[n++] = take_name(l->ctx, &at);
+    while (compare && *compare && n < MOST_RUNS) names[n++] = take_name(ctx, &compare);
     lt_status status = report ? LT_OK : LT_ENOMEM;
     for (int i = 0; i < n && status == LT_OK; i++) {
-        paths[i] = names[i] ? lti_path_join(l->ctx, names[i], "metrics.jsonl") : NULL;
-        if (!paths[i]) status = LT_ENOMEM;
+        if (i > 0 && names[i]) paths[i] = lti_path_join(ctx, names[i], "metrics.jsonl");
+        if (!names[i] || !paths[i]) status = LT_ENOMEM;
     }
     if (status == LT_OK)
-        status = lt_report_write(l->ctx, report, "lathe train", n, (const char *const *)names,
-                                 (const char *const *)paths, NULL);
+        status = lt_report_write(ctx, report, "lathe train", n, (const char *const *)names, (const char *const *)paths,
+                                 table);
     for (int i = 0; i < MOST_RUNS; i++) {
-        lti_free(l->ctx, names[i]);
-        lti_free(l->ctx, paths[i]);
+        lti_free(ctx, names[i]);
+        lti_free(ctx, paths[i]);
     }
-    lti_free(l->ctx, report);
+    lti_free(ctx, report);
     return status;
+}
+
+lt_status lti_loop_report(lti_loop *l)
+{
+    return lti_report_runs(l->ctx, l->config->out, l->config->out, l->config->compare, NULL);
 }
