@@ -31,6 +31,10 @@ static const struct problem {
     {4, 77, 8, 2, 70, 0, 0, 0, PADDING},      {2, 64, 2, 2, 33, 62, 1, 0, NO_SPANS},
     {4, 150, 2, 1, 8, 146, 1, 0, DOCUMENTS},  {1, 1, 16, 1, 64, 0, 1, 0, NO_SPANS},
     {4, 60, 16, 1, 64, 20, 1, 30, ANY},       {65, 65, 1, 1, 8, 0, 1, INT64_MAX, ANY},
+    {211, 211, 4, 2, 8, 0, 1, 0, NO_SPANS},   {150, 190, 2, 1, 16, 40, 1, 0, NO_SPANS},
+    {100, 140, 2, 2, 8, 0, 0, 0, NO_SPANS},   {180, 180, 3, 1, 8, 0, 1, 70, NO_SPANS},
+    {130, 130, 2, 1, 8, 0, 1, 0, DOCUMENTS},  {130, 200, 2, 2, 8, 0, 0, 0, PADDING},
+    {77, 129, 2, 1, 8, 0, 0, 0, ANY},         {5, 128, 2, 2, 16, 123, 1, 0, NO_SPANS},
 };
 
 static lt_real q[ROOM], k[ROOM], v[ROOM], dout[ROOM], ref_out[ROOM], ref_lse[ROOM];

@@ -11,7 +11,7 @@
  * later or earlier (ref skips it). Blocks that no lane sees are skipped, so a window or packed documents cost what is
  * seen; blocks that all lanes see need no mask. Rows that see nothing are set to 0 in the end, whatever came of them.
  *
- * A few queries alone (generation) go to simd_attention_few.c.
+ * A few queries alone (generation) go to simd_attention_few.c, head dimensions of 8 and 16 to simd_attention_narrow.c.
  *
  * Backward: dq alone (lanes = queries), dk and dv alone (lanes = keys), or all three with the keys in the lanes, where
  * dq is a small product of ds with rows of k.
@@ -19,69 +19,8 @@
  * Forward: running maximum and sum per lane (online softmax); a new maximum rescales what was accumulated. Rejected:
  * lanes = keys in the forward, which needs a reduction across lanes for each score. */
 #include "kernels/simd/attention_few.h"
-
-#include <string.h>
-
-#ifdef LTI_ISA_avx512
-enum { WIDE = 4 };
-#else
-enum { WIDE = 2 };
-#endif
-enum { BLOCK = 32, MAX_LANES = 64 };
-
-/* Rows of one head in a [length, heads, dim] tensor. */
-typedef struct rows {
-    const float *data;
-    int64_t stride, dim;
-} rows;
-
-static rows rows_of(const float *data, int64_t heads, int64_t head, int64_t dim)
-{
-    return (rows){data + head * dim, heads * dim, dim};
-}
-
-/* out[c][r] = in[r][c] for an 8 x 8 corner. */
-VI void transpose8(const float *in, int64_t in_stride, float *out, int64_t out_stride)
-{
-    __m256 r[8], t[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(in + i * in_stride);
-#pragma GCC unroll 4
-    for (int i = 0; i < 8; i += 2) {
-        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 8; i += 4) {
-        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
-        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-        _mm256_storeu_ps(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-    }
-}
-
-/* out[c][r] = in[r][c], r < height, c < width. */
-static void transpose(int64_t height, int64_t width, const float *in, int64_t in_stride, float *out, int64_t out_stride)
-{
-    int64_t h8 = height / 8 * 8, w8 = width / 8 * 8;
-    for (int64_t r = 0; r < h8; r += 8)
-        for (int64_t c = 0; c < w8; c += 8)
-            transpose8(in + r * in_stride + c, in_stride, out + c * out_stride + r, out_stride);
-    for (int64_t r = 0; r < height; r++)
-        for (int64_t c = r < h8 ? w8 : 0; c < width; c++) out[c * out_stride + r] = in[r * in_stride + c];
-}
-
-/* Rows first .. first + count as a panel [dim][lanes]; lanes past count are 0. */
-static void pack(rows x, int64_t first, int64_t count, int64_t lanes, float *panel)
-{
-    if (count < lanes) memset(panel, 0, (size_t)(x.dim * lanes) * sizeof *panel);
-    transpose(count, x.dim, x.data + first * x.stride, x.stride, panel, lanes);
-}
+#include "kernels/simd/attention_narrow.h"
+#include "kernels/simd/attention_panels.h"
 
 /* `height` rows of scores; scale is applied to the finished sum. */
 VI void scores_of(int height, int vecs, rows x, int64_t first, const float *panel, vf scale, float *s)
@@ -147,47 +86,6 @@ VI void gather(int vecs, rows x, int64_t first, int count, const float *s, const
     for (; d < x.dim; d++) gather_of(1, vecs, x, first, count, d, s, keep, acc);
 }
 
-/* The keys that each of some queries sees. */
-typedef struct sight {
-    int64_t begin[MAX_LANES], end[MAX_LANES];
-    int64_t first, last;       /* all of them lie in [first, last); first >= last: none */
-    int64_t common, until;     /* every query sees all of [common, until) */
-    int64_t count, empty_rows; /* queries; how many of them see nothing */
-} sight;
-
-static void look(const lti_attention_task *t, int64_t begin, int64_t count, sight *w)
-{
-    w->first = w->until = t->S;
-    w->last = w->common = w->empty_rows = 0;
-    w->count = count;
-    for (int64_t i = 0; i < count; i++) {
-        lti_attention_keys(t, begin + i, &w->begin[i], &w->end[i]);
-        if (w->begin[i] > w->common) w->common = w->begin[i];
-        if (w->end[i] < w->until) w->until = w->end[i];
-        if (w->begin[i] >= w->end[i]) {
-            w->empty_rows++;
-            continue;
-        }
-        if (w->begin[i] < w->first) w->first = w->begin[i];
-        if (w->end[i] > w->last) w->last = w->end[i];
-    }
-}
-
-/* Whether some query sees one of the keys [first, first + n). */
-static bool seen(const sight *w, int64_t first, int64_t n)
-{
-    if (first >= w->common && first < w->until) return true;
-    for (int64_t i = 0; i < w->count; i++)
-        if (w->begin[i] < first + n && w->end[i] > first && w->begin[i] < w->end[i]) return true;
-    return false;
-}
-
-static int within(int64_t x, int64_t most)
-{
-    return (int)(x < 0 ? 0 : x < most ? x : most);
-}
-
-/* Lanes are the queries, rows are keys first ..: what is not seen becomes -infinity. */
 VI void hide_keys(int vecs, const sight *w, int64_t first, int count, float *s)
 {
     int32_t low[MAX_LANES] = {0}, high[MAX_LANES] = {0};
@@ -237,18 +135,6 @@ VI void online_softmax(int vecs, int count, float *s, vf *max, vf *total, vf *ke
         total[l] = v_fma(total[l], keep[l], sum);
         max[l] = m;
     }
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Rows of [length, heads, dim] whose query sees nothing become 0. */
-static void clear_blind(const sight *w, int64_t stride, int64_t dim, float *row)
-{
-    for (int64_t i = 0; w->empty_rows && i < w->count; i++)
-        if (w->begin[i] >= w->end[i]) memset(row + i * stride, 0, (size_t)dim * sizeof *row);
 }
 
 /* One group of queries. */
@@ -389,23 +275,6 @@ VI void add_dq(int64_t lanes, const float *ds, rows k, int64_t begin, int64_t co
     for (; r < n; r++) add_dq_of(1, lanes, ds + r * lanes, k, begin, count, stride, dq + r * stride);
 }
 
-/* The queries that may see one of the keys begin .. begin + count: [*from, *until). */
-static void askers(const lti_attention_task *t, int64_t begin, int64_t count, int64_t *from, int64_t *until)
-{
-    int64_t i = t->causal && begin > t->first ? begin - t->first : 0, end = t->T, low, high;
-    if (t->causal && t->window > 0) end = least(end, begin + count - 1 - t->first + least(t->window, t->first + t->T));
-    for (; t->spans && i < end; i++) {
-        lti_attention_keys(t, i, &low, &high);
-        if (low < high && low < begin + count && high > begin) break;
-    }
-    for (; t->spans && end > i; end--) {
-        lti_attention_keys(t, end - 1, &low, &high);
-        if (low < high && low < begin + count && high > begin) break;
-    }
-    *from = i;
-    *until = end;
-}
-
 /* One group of keys, over the queries of every head that shares them; with `all`, their dq grows on the way. */
 VI void grad_keys(int vecs, const lti_attention_task *t, int64_t begin, int64_t count, int all, float *scratch)
 {
@@ -465,7 +334,8 @@ void LTI_FN(attention)(const lti_attention_task *t, void *scratch)
         return;
     }
     lti_attention_task one = *t;
-    for (; one.head <= t->head + t->more_heads; one.head++) forward(&one, scratch);
+    for (; one.head <= t->head + t->more_heads; one.head++)
+        if (!LTI_FN(attention_narrow)(&one, scratch)) forward(&one, scratch);
 }
 
 void LTI_FN(attention_grad_q)(const lti_attention_task *t, void *scratch)
@@ -478,6 +348,11 @@ void LTI_FN(attention_grad_kv)(const lti_attention_task *t, void *scratch)
     FOR_GROUPS(grad_kv_group)
 }
 
+static void grad(const lti_attention_task *t, float *scratch)
+{
+    FOR_GROUPS(grad_group)
+}
+
 /* The probabilities are formed once for dq, dk and dv. dq of all queries is visited once a group of keys. */
 void LTI_FN(attention_grad)(const lti_attention_task *task, void *scratch)
 {
@@ -486,7 +361,7 @@ void LTI_FN(attention_grad)(const lti_attention_task *task, void *scratch)
     t->begin = 0;
     t->end = t->S;
     for (int64_t i = 0; i < t->T; i++) memset(t->dq + i * row + first, 0, (size_t)(group * t->dim) * sizeof *t->dq);
-    FOR_GROUPS(grad_group)
+    if (!LTI_FN(attention_grad_narrow)(t, scratch)) grad(t, scratch);
     for (int64_t i = 0; i < t->T; i += BLOCK) {
         sight w;
         look(t, i, least(BLOCK, t->T - i), &w);

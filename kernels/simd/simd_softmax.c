@@ -71,8 +71,24 @@ static void rope_pairs(int64_t dim, const R *cos, const R *sin, R sign, const R 
     }
 }
 
+/* Heads of 8 numbers, halves: cos and sin lie ready in a register for all of them, and what the loop above would store
+ * in parts of vectors goes in whole ones. */
+static void rope_eights(int64_t heads, const R *cos, const R *sin, R sign, const R *x, R *y)
+{
+    __m128 c4 = _mm_loadu_ps(cos), s4 = _mm_mul_ps(_mm_set1_ps(sign), _mm_loadu_ps(sin));
+    __m256 c = _mm256_set_m128(c4, c4), s = _mm256_set_m128(s4, _mm_xor_ps(s4, _mm_set1_ps(-0.0f)));
+    for (int64_t h = 0; h < heads; h++, x += 8, y += 8) {
+        __m256 v = _mm256_loadu_ps(x), swapped = _mm256_permute2f128_ps(v, v, 1);
+        _mm256_storeu_ps(y, _mm256_fmadd_ps(swapped, s, _mm256_mul_ps(v, c)));
+    }
+}
+
 void LTI_FN(rope)(int64_t heads, int64_t dim, int halves, const R *cos, const R *sin, R sign, const R *x, R *y)
 {
+    if (halves && dim == 8) {
+        rope_eights(heads, cos, sin, sign, x, y);
+        return;
+    }
     for (int64_t h = 0; h < heads; h++, x += dim, y += dim) {
         if (halves)
             rope_halves(dim / 2, cos, sin, sign, x, y);
