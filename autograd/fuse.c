@@ -28,7 +28,7 @@ lt_param *lti_param_of(const lti_compiler *c, lti_ref r)
 static bool is_root(const lti_compiler *c, uint32_t i)
 {
     const lti_node *n = &c->node[i];
-    return n->op->flags & LTI_EFFECT && c->options.phases >> n->phase & 1;
+    return (n->op->flags & (LTI_EFFECT | LTI_KEEP)) == LTI_EFFECT && c->options.phases >> n->phase & 1;
 }
 
 static void mark_live(lti_compiler *c)
@@ -94,13 +94,9 @@ static lt_status merge_equal(lti_compiler *c)
 {
     uint32_t size = 64;
     while (size < 2 * c->count) size *= 2;
-    uint32_t *table = lti_alloc_array(c->ctx, size, sizeof *table); /* node + 1; 0: free */
-    uint32_t *same = lti_alloc_array(c->ctx, c->count + 1u, sizeof *same);
-    if (!table || !same) {
-        lti_free(c->ctx, table);
-        lti_free(c->ctx, same);
-        return LT_ENOMEM;
-    }
+    uint32_t *table = lti_alloc_array(c->ctx, (size_t)size + c->count, sizeof *table); /* node + 1; 0: free */
+    if (!table) return LT_ENOMEM;
+    uint32_t *same = table + size; /* [count] */
     for (uint32_t i = 0; i < c->count; i++) {
         lti_node *n = &c->node[i];
         same[i] = i;
@@ -116,7 +112,6 @@ static lt_status merge_equal(lti_compiler *c)
     }
     for (int r = 0; r < c->n_results; r++) c->result[r].node = same[c->result[r].node];
     lti_free(c->ctx, table);
-    lti_free(c->ctx, same);
     return LT_OK;
 }
 

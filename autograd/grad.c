@@ -5,6 +5,8 @@
  * saved by computing again (a graph with checkpointed segments), they are made late by a second run of the op. */
 #include "autograd/keep.h"
 
+extern const lti_op lti_op_cast;
+
 void (*lti_vjp_mutate)(const lti_op *op, lti_vjp *v);
 
 typedef struct walk {
@@ -73,6 +75,14 @@ static void add_cotangent(walk *w, lti_ref to, lt_t dx)
     *c = c->graph ? lt_add(*c, dx) : dx;
 }
 
+/* Whether r is a leaf, or a leaf in another type: what has its gradient without a node between. */
+static bool is_of_leaf(const lt_graph *g, lti_ref r)
+{
+    const lti_node *n = &g->node[r.node];
+    while (n->op == &lti_op_cast || (n->op->flags & LTI_KEEP && n->n_in == 1)) n = &g->node[n->in[0].node];
+    return n->op->flags & LTI_LEAF;
+}
+
 /* Replaces outputs of node `index` that are gradients of params by those of a second, late run; nil without such. */
 static lt_t make_late(walk *w, uint32_t index, lti_vjp *v)
 {
@@ -80,8 +90,7 @@ static lt_t make_late(walk *w, uint32_t index, lti_vjp *v)
     lt_t copy = lt_nil(g);
     if (!(g->node[index].op->flags & LTI_AHEAD) || !g->checkpoints) return copy;
     for (int k = 1; k < v->n_out; k++) {
-        lti_ref in = g->node[index].in[k - 1];
-        if (!v->need[k - 1] || !(g->node[in.node].op->flags & LTI_LEAF)) continue;
+        if (!v->need[k - 1] || !is_of_leaf(g, g->node[index].in[k - 1])) continue;
         if (lt_is_nil(copy)) copy = lti_keep_again(&w->keeper, index);
         if (lt_is_nil(copy)) break;
         v->out[k] = lti_output(copy, k);

@@ -303,7 +303,7 @@ lt_t lti_emit_params(lt_graph *g, const lti_op *op, int n_in, const lt_t *in, co
         lti_shape_fail(&s, "%d inputs, but it takes %d to %d", n_in, op->min_in, op->max_in);
         return lt_nil(g);
     }
-    if (op->flags & LTI_EFFECT && g->segment && !(g->segment & LTI_TRANSFORM)) {
+    if ((op->flags & (LTI_EFFECT | LTI_KEEP)) == LTI_EFFECT && g->segment && !(g->segment & LTI_TRANSFORM)) {
         lti_shape_fail(&s, "a side effect cannot stand between lt_checkpoint_begin and lt_checkpoint_end");
         return lt_nil(g);
     }

@@ -97,22 +97,17 @@ static lt_dtype storage_of(const lt_graph *g, lti_ref r)
     return g->store;
 }
 
-/* x in fewer bits and back: the rounding happens right after the forward made x, the widening when backward asks. */
-static lt_t narrowed(lt_t x, lt_dtype storage)
-{
-    lt_t narrow = lt_cast(x, storage);
-    if (!lt_is_nil(narrow)) lti_node_of(narrow)->flags |= LTI_NODE_EAGER;
-    lt_t wide = lt_cast(narrow, LT_F32);
-    if (!lt_is_nil(wide)) lti_node_of(wide)->flags |= LTI_NODE_LAZY;
-    return wide;
-}
-
-/* x itself, or the value that comes back from fewer bits. */
+/* r itself, or what comes back from fewer bits: rounded right after the forward made it, widened when backward asks. */
 static lt_t stored(lt_graph *g, lti_ref r)
 {
     lt_t x = {g, r.node, r.output};
     lt_dtype storage = storage_of(g, r);
-    return storage == lt_type(x) ? x : narrowed(x, storage);
+    if (storage == lt_type(x)) return x;
+    lt_t narrow = lt_cast(x, storage), wide = lt_cast(narrow, LT_F32);
+    if (lt_is_nil(wide)) return wide;
+    lti_node_of(narrow)->flags |= LTI_NODE_EAGER;
+    lti_node_of(wide)->flags |= LTI_NODE_LAZY;
+    return wide;
 }
 
 /* ---- The choice ---- */
@@ -230,14 +225,15 @@ static bool is_stored_so(const settler *s, const lti_node *copy)
     return g->node[wide->in[0].node].out[0].type == copy->out[0].type;
 }
 
-/* Bytes that need not be kept for the backward; 0 when it reads only the lesser part of the outputs. */
+/* Bytes that need not be kept for the backward; 0 when it reads only the lesser part of the outputs. Quantized activations
+ * count as the numbers they come from: a step with them is to compute again what the step without them does. */
 static size_t saving(const settler *s, const lti_maybe *m)
 {
     const lti_node *copy = &s->k->g->node[m->copy];
     size_t all = 0, asked = 0;
     for (int i = 0; i < copy->op->n_out; i++) {
         size_t bytes = 0;
-        lti_dtype_size(copy->out[i].type, lti_value_count(&copy->out[i]), &bytes);
+        lti_dtype_size(copy->out[i].type == LT_BF16 ? LT_BF16 : LT_F32, lti_value_count(&copy->out[i]), &bytes);
         all += bytes;
         if (is_read(s, (lti_ref){m->copy, (uint32_t)i})) asked += bytes;
     }

@@ -130,7 +130,8 @@ enum {
     LTI_VIEW = 1,    /* output 0 is input 0's bytes under another shape */
     LTI_CHEAP = 2,   /* cheap to compute again in the backward */
     LTI_EFFECT = 4,  /* writes its params; output 0 is param[0]'s new value and lies there */
-    LTI_KEEP = 8,    /* never computed again, whatever the segment says (quantization) */
+    LTI_KEEP = 8,    /* never computed again, whatever the segment says (quantization). An effect that is kept makes a
+                      * copy that can be made again: it runs when somebody reads it, and may stand in a segment */
     LTI_LEAF = 16,   /* the plan provides the bytes */
     LTI_NO_CSE = 32, /* two equal nodes are not one */
     LTI_AHEAD = 64,  /* output 1 + i is the gradient of input i, made in the forward when somebody reads it */

@@ -118,8 +118,9 @@ static lt_status place_all(orderer *o)
 {
     lti_compiler *c = o->c;
     for (uint32_t i = 0; i < c->count; i++) o->edges_of[i] = LTI_NONE;
-    for (uint32_t i = 0; i < c->count; i++)
-        if (c->live[i] && c->node[i].op->flags & LTI_EFFECT && !effect_edges(o, i)) return LT_ENOMEM;
+    for (uint32_t i = 0; i < c->count; i++) /* a copy that is kept waits for its first reader instead */
+        if (c->live[i] && (c->node[i].op->flags & (LTI_EFFECT | LTI_KEEP)) == LTI_EFFECT && !effect_edges(o, i))
+            return LT_ENOMEM;
     for (uint32_t i = 0; i < c->count; i++)
         if (c->live[i] && is_hasty(&c->node[i]) && !input_edges(o, i)) return LT_ENOMEM;
     for (uint32_t i = 0; i < c->count; i++)

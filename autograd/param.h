@@ -5,7 +5,7 @@
 #include "lathe/params.h"
 
 struct lt_param {
-    lt_ctx *ctx;
+    const lt_params *home; /* the list it is in */
     char *name;
     void *data;
     lt_dtype type;

@@ -84,7 +84,7 @@ static lt_status append(lt_params *params, const char *name, lt_dtype type, int 
     LTI_TRY(reserve(params));
     lt_param *p = lti_alloc(ctx, sizeof *p);
     if (!p) return LT_ENOMEM;
-    p->ctx = ctx;
+    p->home = params;
     p->name = lti_strdup(ctx, name);
     p->data = mapped ? mapped : lti_alloc(ctx, bytes);
     p->mapped = mapped != NULL;

@@ -20,7 +20,8 @@ static void count_params(const lti_loop *loop, lt_forecast *f)
     const lt_params *params = lt_model_params(loop->model);
     for (int i = 0; i < lt_params_count(params); i++) {
         const lt_param *p = lt_params_at(params, i);
-        if (lt_param_role(p) == LT_WEIGHT) f->weights += lt_param_bytes(p);
+        bool copy = lt_param_role(p) == LT_SCRATCH && lt_param_type(p) == LT_BF16; /* that products in bf16 read */
+        if (lt_param_role(p) == LT_WEIGHT || copy) f->weights += lt_param_bytes(p);
     }
     f->optimizer = lt_optimizer_bytes(loop->optimizer);
     for (int i = 0; !loop->recipe.fused && i < lt_optimizer_count(loop->optimizer); i++)
@@ -53,13 +54,13 @@ static uint64_t batch_bytes(const lti_loop *loop)
     return bytes;
 }
 
-/* Compiling the plans makes the accumulators and the providers' code, so what is resident afterwards holds all but the
+/* Compiling the plans makes the accumulators, the weights' copies and the providers' code, so what is resident afterwards holds all but the
  * arena, the batch, and what running adds. */
 lt_status lti_forecast(lti_loop *loop, lt_forecast *f)
 {
     *f = (lt_forecast){0};
-    count_params(loop, f);
     LTI_TRY(largest_arena(loop, &f->activations));
+    count_params(loop, f);
     lt_memory now = lt_memory_now();
     f->data = batch_bytes(loop);
     f->total = now.rss + runtime_bytes() + f->activations + f->data;

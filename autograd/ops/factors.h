@@ -16,4 +16,8 @@ static inline bool lti_worth_bf16(const lt_graph *graph, int64_t batch, int64_t 
            work >= least_work;
 }
 
+/* x rounded to bf16: of a weight as it lies in params the copy beside it, which is made once an update and shared by
+ * all who read it (derived.c); of anything else, and where memory is short, a cast. */
+lt_t lti_rounded(lt_t x);
+
 #endif

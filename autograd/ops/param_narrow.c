@@ -20,8 +20,8 @@ static lt_status check_narrow(const lt_param *p, lt_dtype type)
     else if (p->rank < 2)
         why = "vectors stay f32; a matrix is wanted";
     if (!why) return LT_OK;
-    return lti_fail(p->ctx, LT_EINVAL, "parameter '%s' (%s, rank %d) as %s: %s", p->name, lt_dtype_name(p->type),
-                    p->rank, lt_dtype_name(type), why);
+    return lti_fail(lt_params_ctx(p->home), LT_EINVAL, "parameter '%s' (%s, rank %d) as %s: %s", p->name,
+                    lt_dtype_name(p->type), p->rank, lt_dtype_name(type), why);
 }
 
 lt_status lt_param_narrow(lt_param *param, lt_dtype type)
@@ -29,10 +29,11 @@ lt_status lt_param_narrow(lt_param *param, lt_dtype type)
     LTI_TRY(check_narrow(param, type));
     size_t bytes = 0;
     lti_dtype_size(type, param->count, &bytes);
-    void *narrow = lti_alloc(param->ctx, bytes);
+    lt_ctx *ctx = lt_params_ctx(param->home);
+    void *narrow = lti_alloc(ctx, bytes);
     if (!narrow) return LT_ENOMEM;
     lti_encode(param->count, param->data, type, narrow);
-    lti_free(param->ctx, param->data);
+    lti_free(ctx, param->data);
     param->data = narrow;
     param->type = type;
     param->bytes = bytes;

@@ -98,9 +98,14 @@ LT_API lt_t lt_store(lt_t x, lt_dtype type);
 /* ---- How it computes ---- */
 /* Type of the factors of dense products recorded from here on, forward and backward: LT_F32, the default, or LT_BF16
  * (sums, results and gradients stay f32). A factor is rounded once and what is kept of it for the backward is the
- * rounded value. Lattice weights are not concerned. */
+ * rounded value. A weight of the graph's params is rounded once an update: products read lt_derived(.., LT_BF16), which
+ * adds 2 bytes an element to params; not where memory is saved (checkpointed segments, lt_store_activations). Lattice
+ * weights are not concerned, but for the gradients of integer products (lt_matmul). */
 LT_API void lt_compute(lt_graph *graph, lt_dtype type);
 LT_API lt_dtype lt_compute_type(const lt_graph *graph);
+/* Off: products cast weights each time, and the copies are not made. For updates fused into the backward, whose memory is
+ * theirs to save. Default on. */
+LT_API void lt_weight_copies(lt_graph *graph, bool on);
 /* Whether what is recorded from here on is for training, the default: batch norms use and average the batch's own
  * statistics, dropout drops. Otherwise running averages are used and nothing is dropped. */
 LT_API void lt_training(lt_graph *graph, bool on);
