@@ -24,7 +24,7 @@ typedef struct few_rows {
 
 bool lti_few_rows(const lti_gemm_shape *shape)
 {
-    return shape->tb && !shape->ta && shape->m <= LTI_FEW_ROWS;
+    return shape->tb && !shape->ta && shape->m <= LTI_FEW_ROWS && lti_gemv_of(shape->b_type);
 }
 
 /* Rows from .. from + n - 1 of b, n <= TOGETHER, by way of a small buffer: to add to c, and because rows of c may lie

@@ -35,7 +35,8 @@ struct lti_gemm {
     void *kernel[KERNELS];
     int64_t tile_m, tile_n, tile_k, tiles_m, tiles_n, tiles_k;
     bool few_rows;
-    bool decode_a, decode_b;       /* they are bf16 or a lattice that the provider does not take */
+    bool decode_a, decode_b;       /* they are of a type that the provider does not take */
+    lt_dtype type;                 /* what the provider multiplies: LT_F32 or LT_BF16; what is decoded becomes that */
     bool copy_a, copy_b, copy_c;   /* they go through a panel */
     size_t at_b, at_c, at_scratch; /* of a slot: panels of a, b, c, then the provider's scratch */
     size_t slot_bytes;
@@ -47,15 +48,21 @@ struct lti_gemm {
 typedef struct run_state {
     const lti_gemm *gemm;
     const void *a, *b;
+    const lt_real *b_scale; /* of rows of an LT_I8 b */
     lt_real *c;
     void *scratch;
     atomic_int failed;
 } run_state;
 
-/* Whether b is stored in a type of its own, beside an a in f32. */
+/* Whether b is stored in a type of its own. */
 static bool stored(const lti_gemm_shape *s)
 {
-    return s->b_type != LT_F32 && s->a_type == LT_F32;
+    return s->b_type != LT_F32 && s->b_type != s->a_type;
+}
+
+bool lti_gemm_decodes(lt_dtype type)
+{
+    return lti_can_dequantize(type) || type == LT_Q8_1 || type == LT_Q8_K || type == LT_I8;
 }
 
 /* Elements along which the blocks of b lie: they must be whole blocks in each row. */
@@ -73,12 +80,12 @@ static lt_status check(lt_ctx *ctx, const lti_gemm_shape *s)
     if (s->lda < (s->ta ? s->m : s->k) || s->ldb < (s->tb ? s->k : s->n) || s->ldc < s->n)
         return lti_fail(ctx, LT_EINVAL, "gemm: row strides lda=%lld ldb=%lld ldc=%lld are shorter than their rows",
                         (long long)s->lda, (long long)s->ldb, (long long)s->ldc);
-    if (!lti_can_dequantize(s->b_type))
+    if (!lti_gemm_decodes(s->b_type))
         return lti_fail(ctx, LT_EINVAL,
-                        "gemm: the second operand is %s; f32, bf16, f16 and block lattices are possible", type);
-    if (s->a_type != LT_F32 && (s->a_type != LT_BF16 || s->b_type != LT_BF16))
+                        "gemm: the second operand is %s; f32, bf16, f16, i8 and block lattices are possible", type);
+    if (s->a_type != LT_F32 && (s->a_type != LT_BF16 || s->b_type == LT_F32))
         return lti_fail(ctx, LT_EINVAL,
-                        "gemm: %s times %s; the first operand is f32, or both are bf16: convert one of them",
+                        "gemm: %s times %s; the first operand is f32, or bf16 before one that is not: convert it",
                         lt_dtype_name(s->a_type), type);
     if (!stored(s)) return LT_OK;
     if (blocked_axis(s) % lt_dtype_block(s->b_type))
@@ -148,14 +155,25 @@ static void choose_squares(lti_gemm *g)
     }
     while (g->tiles_m * g->tiles_n > 8 && g->tiles_m > 1 && (double)g->tile_m * (double)g->tile_n * k < few)
         cut(g, 2 * g->tile_m, g->tile_n);
+    const double alone = 12e6; /* more than that is worth a second thread's waking up */
+    if (g->tiles_m * g->tiles_n == 1 && g->tile_m > 16 && (double)g->tile_m * (double)g->tile_n * k > alone)
+        cut(g, g->tile_m / 2, g->tile_n);
+}
+
+/* Whether to cut into bands: under 192 rows there would be a single one, however long k is (the gradient of a small
+ * weight), unless a wide b is cut too. */
+static bool many_rows(const lti_gemm_shape *s)
+{
+    return s->m >= 192 || (s->m > 128 && s->tb && s->n > 4 * 512);
 }
 
 static void choose_tiles(lti_gemm *g)
 {
     const lti_gemm_shape *s = &g->shape;
-    bool native = lti_gemm_takes_bf16(g->backend), bands = !s->serial && !stored(s) && s->m > 128;
-    g->decode_a = s->a_type != LT_F32 && !native;
-    g->decode_b = stored(s) || g->decode_a;
+    bool native = lti_gemm_takes_bf16(g->backend), bands = !s->serial && !stored(s) && many_rows(s);
+    g->type = s->a_type == LT_BF16 && native ? LT_BF16 : LT_F32;
+    g->decode_a = s->a_type != g->type;
+    g->decode_b = s->b_type != g->type;
     g->tile_k = g->decode_b && s->k > CHUNK_K ? CHUNK_K : s->k;
     if (s->serial)
         cut(g, s->m > 0 ? s->m : 1, g->decode_b || s->n == 0 ? 256 : s->n);
@@ -187,7 +205,7 @@ static int tile_at(const lti_gemm *g, int64_t m0, int64_t n0, int64_t k0, lti_ge
     t->ta = s->ta;
     t->tb = s->tb;
     t->accumulate = (s->accumulate && !g->copy_c) || k0 > 0;
-    t->type = g->decode_a ? LT_F32 : s->a_type;
+    t->type = g->type;
     return (t->m < g->tile_m ? BOTTOM : 0) | (t->n < g->tile_n ? RIGHT : 0) | (t->k < g->tile_k ? LAST : 0) |
            (t->accumulate ? ADD : 0);
 }
@@ -212,7 +230,7 @@ static lt_status create_kernels(lt_ctx *ctx, lti_gemm *g)
         size_t bytes = g->backend->scratch(g->kernel[index]);
         if (bytes > scratch) scratch = bytes;
     }
-    size_t factor = g->decode_a || g->shape.a_type == LT_F32 ? sizeof(lt_real) : sizeof(uint16_t);
+    size_t factor = g->type == LT_F32 ? sizeof(lt_real) : sizeof(uint16_t);
     g->at_b = panel_bytes(g->copy_a, g->tile_m, g->tile_k, factor);
     g->at_c = g->at_b + panel_bytes(g->copy_b, g->tile_n, g->tile_k, factor);
     g->at_scratch = g->at_c + panel_bytes(g->copy_c, g->tile_m, g->tile_n, sizeof(lt_real));
@@ -296,6 +314,7 @@ static int take_slot(const lti_gemm *g, int hint)
 typedef struct part {
     lt_dtype type;
     int64_t stride, rows, row0, length, from;
+    const lt_real *scale; /* of rows, when the type is LT_I8 */
 } part;
 
 static const char *part_at(const part *p, const void *data, int64_t row)
@@ -304,17 +323,40 @@ static const char *part_at(const part *p, const void *data, int64_t row)
     return (const char *)data + (size_t)block * lt_dtype_bytes(p->type);
 }
 
-/* The part as the provider takes it: where it lies, or without gaps in the panel, decoded or as it is. */
-static const void *operand(const part *p, bool copy, bool decode, const void *data, void *panel)
+static void decode_row(const part *p, int64_t row, const void *from, int64_t n, lt_real *to)
+{
+    if (p->type == LT_I8)
+        lti_k()->from_i8(n, from, p->scale[p->row0 + row], to);
+    else
+        lti_dequantize(p->type, n, from, to);
+}
+
+/* Decoded and rounded, a piece at a time that stays in the nearest cache. */
+static void decode_row_bf16(const part *p, int64_t row, const void *from, uint16_t *to)
+{
+    enum { PIECE = 512 }; /* a multiple of every block */
+    lt_real wide[PIECE];
+    size_t step = (size_t)(PIECE / lt_dtype_block(p->type)) * lt_dtype_bytes(p->type);
+    for (int64_t i = 0; i < p->length; i += PIECE, from = (const char *)from + step) {
+        int64_t n = p->length - i < PIECE ? p->length - i : PIECE;
+        decode_row(p, row, from, n, wide);
+        lti_k()->to_bf16(n, wide, to + i);
+    }
+}
+
+/* The part as the provider takes it: where it lies, or without gaps in the panel, as it is or decoded to `type`. */
+static const void *operand(const part *p, bool copy, lt_dtype type, const void *data, void *panel)
 {
     if (!copy) return part_at(p, data, 0);
-    size_t bytes = (size_t)p->length * (decode ? sizeof(lt_real) : lt_dtype_bytes(p->type));
+    size_t bytes = (size_t)p->length * (type == LT_F32 ? sizeof(lt_real) : sizeof(uint16_t));
     for (int64_t i = 0; i < p->rows; i++) {
-        char *to = (char *)panel + (size_t)i * bytes;
-        if (decode)
-            lti_dequantize(p->type, p->length, part_at(p, data, i), (lt_real *)(void *)to);
-        else
+        void *to = (char *)panel + (size_t)i * bytes;
+        if (p->type == type)
             memcpy(to, part_at(p, data, i), bytes);
+        else if (type == LT_BF16)
+            decode_row_bf16(p, i, part_at(p, data, i), to);
+        else
+            decode_row(p, i, part_at(p, data, i), p->length, to);
     }
     return panel;
 }
@@ -345,10 +387,11 @@ static lt_status run_tile(const run_state *r, int64_t m0, int64_t n0, int slot)
     lti_gemm_tile t = {0};
     for (int64_t k0 = 0; k0 < s->k; k0 += g->tile_k) {
         int index = tile_at(g, m0, n0, k0, &t);
-        part of_a = {s->a_type, s->lda, s->ta ? t.k : t.m, s->ta ? k0 : m0, s->ta ? t.m : t.k, s->ta ? m0 : k0};
-        part of_b = {s->b_type, s->ldb, s->tb ? t.n : t.k, s->tb ? n0 : k0, s->tb ? t.k : t.n, s->tb ? k0 : n0};
-        const void *a = operand(&of_a, g->copy_a, g->decode_a, r->a, scratch);
-        const void *b = operand(&of_b, g->copy_b, g->decode_b, r->b, place(scratch, g->at_b));
+        part of_a = {s->a_type, s->lda, s->ta ? t.k : t.m, s->ta ? k0 : m0, s->ta ? t.m : t.k, s->ta ? m0 : k0, NULL};
+        part of_b = {s->b_type,         s->ldb,          s->tb ? t.n : t.k, s->tb ? n0 : k0,
+                     s->tb ? t.k : t.n, s->tb ? k0 : n0, r->b_scale};
+        const void *a = operand(&of_a, g->copy_a, g->type, r->a, scratch);
+        const void *b = operand(&of_b, g->copy_b, g->type, r->b, place(scratch, g->at_b));
         lt_real *to = g->copy_c ? panel_c : c;
         void *rest = place(scratch, g->at_scratch);
         LTI_TRY(lti_gemm_backend_run(g->backend, g->kernel[index], slot, a, b, to, rest));
@@ -390,6 +433,12 @@ static void run_few_rows(const lti_gemm *g, const void *a, const void *b, lt_rea
 
 lt_status lti_gemm_run(const lti_gemm *gemm, const void *a, const void *b, lt_real *c, void *scratch)
 {
+    return lti_gemm_run_scaled(gemm, a, b, NULL, c, scratch);
+}
+
+lt_status lti_gemm_run_scaled(const lti_gemm *gemm, const void *a, const void *b, const lt_real *b_scale, lt_real *c,
+                              void *scratch)
+{
     const lti_gemm_shape *s = &gemm->shape;
     if (!s->m || !s->n) return LT_OK;
     if (!s->k) { /* an empty sum */
@@ -400,7 +449,7 @@ lt_status lti_gemm_run(const lti_gemm *gemm, const void *a, const void *b, lt_re
         run_few_rows(gemm, a, b, c, scratch);
         return LT_OK;
     }
-    run_state r = {.gemm = gemm, .a = a, .b = b, .c = c, .scratch = scratch};
+    run_state r = {.gemm = gemm, .a = a, .b = b, .b_scale = b_scale, .c = c, .scratch = scratch};
     if (s->serial)
         lti_par(1, run_all, &r);
     else

@@ -7,6 +7,8 @@
 
 #include "base/rng.h"
 #include "kernels/attention.h"
+#include "kernels/grid.h"
+#include "kernels/integer_panels.h"
 #include "kernels/update.h"
 #include "kernels/window.h"
 #include "lathe/base.h"

@@ -9,11 +9,12 @@
 
 static const struct {
     lt_dtype type;
-    int scales, at[2]; /* where a block's half-precision scales are */
+    int scales, at[2]; /* where a block's scales are: f16, or the upper half of a float */
 } ts_lattices[] = {
-    {LT_Q4_0, 1, {0}},      {LT_Q4_1, 2, {0, 2}}, {LT_Q5_0, 1, {0}},    {LT_Q5_1, 2, {0, 2}}, {LT_Q8_0, 1, {0}},
-    {LT_Q2_K, 2, {80, 82}}, {LT_Q3_K, 1, {108}},  {LT_Q4_K, 2, {0, 2}}, {LT_Q5_K, 2, {0, 2}}, {LT_Q6_K, 1, {208}},
-    {LT_IQ4_NL, 1, {0}},    {LT_MXFP4, 0, {0}},   {LT_TQ1_0, 1, {52}},  {LT_TQ2_0, 1, {64}},
+    {LT_Q4_0, 1, {0}},    {LT_Q4_1, 2, {0, 2}},   {LT_Q5_0, 1, {0}},   {LT_Q5_1, 2, {0, 2}},
+    {LT_Q8_0, 1, {0}},    {LT_Q2_K, 2, {80, 82}}, {LT_Q3_K, 1, {108}}, {LT_Q4_K, 2, {0, 2}},
+    {LT_Q5_K, 2, {0, 2}}, {LT_Q6_K, 1, {208}},    {LT_IQ4_NL, 1, {0}}, {LT_MXFP4, 0, {0}},
+    {LT_TQ1_0, 1, {52}},  {LT_TQ2_0, 1, {64}},    {LT_NF4, 1, {2}},    {LT_FP4, 1, {2}},
 };
 
 enum { TS_LATTICES = sizeof ts_lattices / sizeof ts_lattices[0] };

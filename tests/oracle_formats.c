@@ -95,6 +95,30 @@ void ts_quantize(lt_dtype type, int64_t n, const double *x, void *blocks)
             quantize_q8_0(x + i, block);
 }
 
+/* A group of n that shares a scale. The code is x (127 / largest) to the nearest even in the arithmetic of the type; what
+ * it stands for is code times the scale as stored. In Q8_K the largest gets -127, whatever its sign. */
+static void round_group(lt_dtype type, int64_t n, double *x)
+{
+    double top = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (fabs(x[i]) > fabs(top)) top = x[i];
+    if (top == 0) return;
+    if (type == LT_I8) {
+        lt_real scale = (lt_real)fabs(top) / 127, inverse = 127 / (lt_real)fabs(top);
+        for (int64_t i = 0; i < n; i++) x[i] = rint((double)((lt_real)x[i] * inverse)) * (double)scale;
+        return;
+    }
+    float inverse = type == LT_Q8_K ? -127 / (float)top : 127 / fabsf((float)top);
+    double scale = type == LT_Q8_K ? (double)(1 / inverse) : ts_from_f16(ts_to_f16(fabsf((float)top) / 127));
+    for (int64_t i = 0; i < n; i++) x[i] = fmin(127, (double)rintf((float)x[i] * inverse)) * scale;
+}
+
+void ts_round_activations(lt_dtype type, int64_t columns, int64_t n, double *x)
+{
+    int64_t group = type == LT_I8 ? columns : lt_dtype_block(type);
+    for (int64_t i = 0; i < n; i += group) round_group(type, group, x + i);
+}
+
 static double decode_lattice(lt_dtype type, const uint8_t *block, int i)
 {
     uint16_t scale;

@@ -192,12 +192,12 @@ static void refusals(void)
 {
     ts_bed bed;
     if (!ts_bed_make(&bed)) return;
-    lt_quantize(lt_input(bed.g, "x", LT_F32, 2, (int64_t[]){2, 256}), LT_Q4_K);
+    lt_quantize(lt_input(bed.g, "x", LT_F32, 2, (int64_t[]){2, 256}), LT_IQ4_NL);
     lt_plan *plan = NULL;
     lt_status status = ts_compile(bed.g, TS_PLANNED, 0, NULL, &plan);
-    TS_CHECK(status == LT_EINVAL && strstr(lt_ctx_message(bed.ctx), "q4_k can be read but not made") &&
+    TS_CHECK(status == LT_EINVAL && strstr(lt_ctx_message(bed.ctx), "iq4_nl can be read but not made") &&
                  strstr(lt_ctx_message(bed.ctx), "q8_0"),
-             "quantize to q4_k: %s", lt_ctx_message(bed.ctx));
+             "quantize to iq4_nl: %s", lt_ctx_message(bed.ctx));
     ts_bed_again(&bed);
     lt_t x = lt_input(bed.g, "x", LT_F32, 3, (int64_t[]){2, 3, 32});
     lt_matmul(x, lt_input(bed.g, "w", LT_F16, 3, (int64_t[]){2, 4, 32}), LT_TRANSPOSE_B);

@@ -406,11 +406,11 @@ static void errors(void)
         {.m = 2, .n = 2, .k = 33, .tb = true, .b_type = LT_Q4_0},
         {.m = 2, .n = 33, .k = 32, .b_type = LT_Q8_0},
         {.m = 2, .n = 32, .k = 32, .ldb = 64, .b_type = LT_Q8_0},
-        {.m = 2, .n = 32, .k = 32, .b_type = LT_I8},
+        {.m = 2, .n = 32, .k = 32, .b_type = LT_I32},
         {.m = 2, .n = 3, .k = 288, .tb = true, .b_type = LT_Q6_K},
         {.m = 2, .n = 32, .k = 32, .ldb = 64, .b_type = LT_BF16},
         {.m = 2, .n = 32, .k = 32, .a_type = LT_BF16},
-        {.m = 2, .n = 32, .k = 32, .a_type = LT_BF16, .b_type = LT_F16},
+        {.m = 2, .n = 32, .k = 32, .ldb = 64, .a_type = LT_BF16, .b_type = LT_Q8_0},
         {.m = 2, .n = 32, .k = 32, .a_type = LT_Q8_0, .b_type = LT_BF16},
         {.m = 2, .n = 32, .k = 32, .a_type = LT_BF16, .b_type = LT_BF16, .lda = 31},
     };

@@ -6,6 +6,7 @@
  * n = 0 .. 67 and some large, aligned and one element off, on plain numbers and with NaN, infinities, denormals and
  * signed zeros sprinkled in, and once more in place where kernels.def allows it. */
 #include "base/rng.h"
+#include "kernels/integer.h"
 #include "kernels/kernels.h"
 #include "kernels/lattice/lattice.h"
 #include "tests/testing.h"
@@ -241,6 +242,15 @@ CONVERSION(to_bf16, p->x[0], o->bits)
 CONVERSION(from_bf16, p->half, o->y[0])
 CONVERSION(to_f16, p->x[0], o->bits)
 CONVERSION(from_f16, p->half, o->y[0])
+CONVERSION(to_e4m3, p->x[0], (uint8_t *)o->bits)
+CONVERSION(from_e4m3, (const uint8_t *)p->half, o->y[0])
+CONVERSION(to_e5m2, p->x[0], (uint8_t *)o->bits)
+CONVERSION(from_e5m2, (const uint8_t *)p->half, o->y[0])
+
+static void run_from_i8(const lti_kernels *k, const point *p, result *o)
+{
+    k->from_i8(p->n, (const int8_t *)p->half + p->turn % 3, (R)0.37, o->y[0]);
+}
 
 /* n is cut to whole blocks; blocks begin at any byte. */
 static int64_t whole(const point *p, lt_dtype type)
@@ -253,6 +263,29 @@ static int64_t whole(const point *p, lt_dtype type)
     {                                                                                                                  \
         k->quantize_##name(whole(p, type), p->x[0], o->bits);                                                          \
     }
+/* Importance is |x[1]|: zeros, NaN and infinities among it. */
+static void run_weighted(void (*kernel)(int64_t n, const R *x, const R *importance, void *blocks), lt_dtype type,
+                         const point *p, result *o)
+{
+    static R importance[ROOM];
+    for (int64_t i = 0; i < p->n; i++) importance[i] = (R)fabs((double)p->x[1][i]);
+    kernel(whole(p, type), p->x[0], importance, o->bits);
+}
+
+#define LTI_WEIGHTED(type, name)                                                                                       \
+    static void run_quantize_weighted_##name(const lti_kernels *k, const point *p, result *o)                          \
+    {                                                                                                                  \
+        run_weighted(k->quantize_weighted_##name, type, p, o);                                                         \
+    }
+/* On scales that are nobody's in odd turns: any bytes. */
+#define LTI_RECODE(type, name)                                                                                         \
+    static void run_recode_##name(const lti_kernels *k, const point *p, result *o)                                     \
+    {                                                                                                                  \
+        int64_t n = whole(p, type);                                                                                    \
+        if (p->turn % 2) memcpy(o->bits, p->half, (size_t)(n / lt_dtype_block(type)) * lt_dtype_bytes(type));          \
+        if (p->turn % 2 == 0) lti_kernels_of("ref")->quantize_##name(n, p->x[1], o->bits);                             \
+        k->recode_##name(n, p->x[0], o->bits);                                                                         \
+    }
 #define LTI_LATTICE(type, name)                                                                                        \
     static void run_dequantize_##name(const lti_kernels *k, const point *p, result *o)                                 \
     {                                                                                                                  \
@@ -260,12 +293,13 @@ static int64_t whole(const point *p, lt_dtype type)
     }
 #include "kernels/lattice/lattices.def"
 
-/* Sums that overflow would depend on their order: bf16 and MXFP4 are kept small. */
+/* Sums that overflow would depend on their order: bf16, MXFP4 and the float scales are kept small. */
 static void tame(lt_dtype type, int64_t bytes, uint8_t *row)
 {
     for (int64_t i = 0; type == LT_BF16 && i < bytes; i += 2)
         if ((row[i + 1] & 0x7F) != 0x7F) row[i + 1] &= 0xBF;
     for (int64_t i = 0; type == LT_MXFP4 && i < bytes; i += 17) row[i] = (uint8_t)(110 + row[i] % 32);
+    for (int64_t i = 0; (type == LT_NF4 || type == LT_FP4) && i < bytes; i += 36) row[i + 3] &= 0xBF;
 }
 
 /* A few rows of the random bytes times vectors that overlap. The tolerance follows the sum of the magnitudes. */
@@ -302,7 +336,9 @@ LTI_LATTICE(LT_F16, f16)
 #include "kernels/lattice/lattices.def"
 
 #include "tests/kernel_cases_attention.h"
+#include "tests/kernel_cases_grid.h"
 #include "tests/kernel_cases_images.h"
+#include "tests/kernel_cases_integer.h"
 #include "tests/kernel_cases_norms.h"
 #include "tests/kernel_cases_recurrent.h"
 

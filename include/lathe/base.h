@@ -79,6 +79,10 @@ typedef enum lt_dtype {
     LT_MXFP4,  /* 32: an exponent and 4-bit floats (OCP microscaling) */
     LT_TQ1_0,  /* 256: ternary, five to a byte */
     LT_TQ2_0,  /* 256: ternary, four to a byte */
+    LT_NF4,    /* 64: codes of 4 bits into the quantiles of a normal distribution, an f32 scale (QLoRA; not in GGUF) */
+    LT_FP4,    /* 64: 4-bit floats, an f32 scale (bitsandbytes; not in GGUF) */
+    LT_Q8_1,   /* 32: int8 with a scale and scale x sum. It and Q8_K are for activations in integer products */
+    LT_Q8_K,   /* 256: int8 with an f32 scale and the sums of each 16 */
     LT_DTYPE_COUNT
 } lt_dtype;
 

@@ -6,8 +6,8 @@
 
 #include "lathe/base.h"
 
-/* n elements, a multiple of the type's block, as numbers: every lattice, bf16 and f16; lt_real is copied. Other types
- * (lti_can_dequantize) leave y as it is. */
+/* n elements, a multiple of the type's block, as numbers: every lattice, bf16 and f16; lt_real is copied. Q8_1 and Q8_K,
+ * types of activations alone, are decoded too; lti_can_dequantize means weights. Other types leave y as it is. */
 void lti_dequantize(lt_dtype type, int64_t n, const void *blocks, lt_real *y);
 bool lti_can_dequantize(lt_dtype type);
 
@@ -17,6 +17,17 @@ void lti_quantize(lt_dtype type, int64_t n, const lt_real *x, void *blocks);
 bool lti_can_quantize(lt_dtype type);
 /* "q4_0, q4_1, ...": the types for which that is true, for messages. */
 const char *lti_can_quantize_names(void);
+
+/* The same for `rows` rows of `columns` (a multiple of the block) with importance[columns], none negative: how much the
+ * error of a column counts (the mean x^2 of what it is multiplied with). */
+void lti_quantize_weighted(lt_dtype type, int64_t columns, int64_t rows, const lt_real *x, const lt_real *importance,
+                           void *blocks);
+bool lti_can_quantize_weighted(lt_dtype type);
+
+/* The nearest codes for x on the scales the blocks have, which stay: for training between refreshes of the scales. Of
+ * what lti_quantize made of the same x no byte changes. */
+void lti_recode(lt_dtype type, int64_t n, const lt_real *x, void *blocks);
+bool lti_can_recode(lt_dtype type);
 
 /* The gemv kernel (kernels.def) of every type that lti_dequantize reads; NULL for others. */
 typedef void (*lti_gemv)(int64_t rows, int64_t n, const void *b, int64_t stride, int64_t m, const lt_real *x,

@@ -9,6 +9,7 @@
  * infinity or an underflow in id, a code whose x id is NaN is 8 and others saturate at 0 and 15. */
 #include "base/half.h"
 #include "kernels/kernels.h"
+#include "kernels/lattice/fit_legacy.h"
 
 #include <math.h>
 
@@ -41,6 +42,19 @@ static void quantize_block(const R *x, uint8_t *block)
 void lti_k_quantize_q4_0_ref(int64_t n, const R *x, void *blocks)
 {
     for (int64_t i = 0; i < n / 32; i++) quantize_block(x + 32 * i, (uint8_t *)blocks + 18 * i);
+}
+
+void lti_k_quantize_weighted_q4_0_ref(int64_t n, const R *x, const R *importance, void *blocks)
+{
+    uint8_t *block = blocks;
+    float mean_square = lti_row_mean_square(n, x);
+    for (int64_t i = 0; i < n / 32; i++, block += 18) {
+        lti_weighted_block b;
+        lti_weigh(x + 32 * i, importance + 32 * i, mean_square, &b);
+        uint16_t half = lti_f32_to_f16(lti_fit_scale(8, &b));
+        memcpy(block, &half, sizeof half);
+        for (int j = 0; j < 16; j++) block[2 + j] = (uint8_t)(b.code[j] | b.code[j + 16] << 4);
+    }
 }
 
 void lti_k_dequantize_q4_0_ref(int64_t n, const void *blocks, R *y)

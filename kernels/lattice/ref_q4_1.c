@@ -8,6 +8,7 @@
  * (0x7E00) with all codes 0; a code whose product is NaN (an infinity was there) is 0. */
 #include "kernels/kernels.h"
 #include "kernels/lattice/blocks.h"
+#include "kernels/lattice/fit_legacy.h"
 
 #include <math.h>
 
@@ -37,6 +38,20 @@ static void quantize_block(const R *x, uint8_t *block)
 void lti_k_quantize_q4_1_ref(int64_t n, const R *x, void *blocks)
 {
     for (int64_t i = 0; i < n / 32; i++) quantize_block(x + 32 * i, (uint8_t *)blocks + 20 * i);
+}
+
+void lti_k_quantize_weighted_q4_1_ref(int64_t n, const R *x, const R *importance, void *blocks)
+{
+    uint8_t *block = blocks;
+    float mean_square = lti_row_mean_square(n, x);
+    for (int64_t i = 0; i < n / 32; i++, block += 20) {
+        lti_weighted_block b;
+        float m;
+        lti_weigh(x + 32 * i, importance + 32 * i, mean_square, &b);
+        uint16_t d = lti_f32_to_f16(lti_fit_range(15, &b, &m)), halves[2] = {d, lti_f32_to_f16(m)};
+        memcpy(block, halves, sizeof halves);
+        for (int j = 0; j < 16; j++) block[4 + j] = (uint8_t)(b.code[j] | b.code[j + 16] << 4);
+    }
 }
 
 void lti_k_dequantize_q4_1_ref(int64_t n, const void *blocks, R *y)

@@ -1,9 +1,49 @@
 /* ref_q4_k.c - GGUF Q4_K, in plain C: 256 numbers in 144 bytes, in 8 sub-blocks of 32: y = d s q - dmin m.
  *
  *     bytes 0, 1: d; 2, 3: dmin (f16); 4 .. 15: scales s and minima m of six bits (lti_k_scale)
- *     16 .. 143: codes q; of every 32 bytes the low halves are one sub-block, the high halves the next */
-#include "kernels/kernels.h"
-#include "kernels/lattice/blocks.h"
+ *     16 .. 143: codes q; of every 32 bytes the low halves are one sub-block, the high halves the next
+ *
+ * To encode (k_types.h): weights |x| + the root of the mean x^2 of the sub-block, 21 scales (search below);
+ * d = f16(largest / 63), s the nearest to 63 / largest times the scale, dmin and m likewise. Weighted:
+ * lti_k_fit_scales chooses d, s and dmin, m. */
+#include "kernels/lattice/k_types.h"
+
+static void pack(const uint8_t codes[256], uint8_t *block)
+{
+    lti_k_pack_low(codes, block + 16);
+}
+
+static void unpack(const uint8_t *block, uint8_t codes[256])
+{
+    lti_k_unpack_low(block + 16, codes);
+}
+
+const lti_k_type lti_q4_k = {.size = 32,
+                             .bytes = 144,
+                             .most = 15,
+                             .spread = 2,
+                             .plain = {-1, 0.1f, 20, 0},
+                             .fit = lti_k_fit_six,
+                             .put = lti_k_put_six,
+                             .put_weighted = lti_k_put_six_weighted,
+                             .steps = lti_k_steps_six,
+                             .pack = pack,
+                             .unpack = unpack};
+
+void lti_k_quantize_q4_k_ref(int64_t n, const R *x, void *blocks)
+{
+    lti_k_encode(&lti_q4_k, n, x, NULL, blocks);
+}
+
+void lti_k_quantize_weighted_q4_k_ref(int64_t n, const R *x, const R *importance, void *blocks)
+{
+    lti_k_encode(&lti_q4_k, n, x, importance, blocks);
+}
+
+void lti_k_recode_q4_k_ref(int64_t n, const R *x, void *blocks)
+{
+    lti_k_recode(&lti_q4_k, n, x, blocks);
+}
 
 void lti_k_dequantize_q4_k_ref(int64_t n, const void *blocks, R *y)
 {

@@ -7,6 +7,7 @@
  * In float without contraction; NaN and infinities as in ref_q4_0.c, with 16 for 8. */
 #include "kernels/kernels.h"
 #include "kernels/lattice/blocks.h"
+#include "kernels/lattice/fit_legacy.h"
 
 #include <math.h>
 
@@ -31,19 +32,28 @@ static void quantize_block(const R *x, uint8_t *block)
     }
     float d = nan ? NAN : ext / -16, id = d != 0 ? 1 / d : 0;
     uint16_t half = nan ? 0x7E00 : lti_f32_to_f16(d);
-    uint32_t high = 0;
-    for (int j = 0; j < 16; j++) {
-        unsigned a = code_of((float)x[j], id), b = code_of((float)x[j + 16], id);
-        block[6 + j] = (uint8_t)((a & 15) | (b & 15) << 4);
-        high |= (a >> 4) << j | (b >> 4) << (j + 16);
-    }
+    uint8_t code[32];
+    for (int j = 0; j < 32; j++) code[j] = (uint8_t)code_of((float)x[j], id);
     memcpy(block, &half, sizeof half);
-    memcpy(block + 2, &high, sizeof high);
+    lti_store_five_bits(code, block + 2);
 }
 
 void lti_k_quantize_q5_0_ref(int64_t n, const R *x, void *blocks)
 {
     for (int64_t i = 0; i < n / 32; i++) quantize_block(x + 32 * i, (uint8_t *)blocks + 22 * i);
+}
+
+void lti_k_quantize_weighted_q5_0_ref(int64_t n, const R *x, const R *importance, void *blocks)
+{
+    uint8_t *block = blocks;
+    float mean_square = lti_row_mean_square(n, x);
+    for (int64_t i = 0; i < n / 32; i++, block += 22) {
+        lti_weighted_block b;
+        lti_weigh(x + 32 * i, importance + 32 * i, mean_square, &b);
+        uint16_t half = lti_f32_to_f16(lti_fit_scale(16, &b));
+        memcpy(block, &half, sizeof half);
+        lti_store_five_bits(b.code, block + 2);
+    }
 }
 
 void lti_k_dequantize_q5_0_ref(int64_t n, const void *blocks, R *y)

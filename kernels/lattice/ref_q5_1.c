@@ -7,6 +7,7 @@
  * In float without contraction; NaN and infinities as in ref_q4_1.c. */
 #include "kernels/kernels.h"
 #include "kernels/lattice/blocks.h"
+#include "kernels/lattice/fit_legacy.h"
 
 #include <math.h>
 
@@ -28,19 +29,29 @@ static void quantize_block(const R *x, uint8_t *block)
     }
     float d = nan ? NAN : (most - least) / 31, id = d != 0 ? 1 / d : 0;
     uint16_t halves[2] = {nan ? 0x7E00 : lti_f32_to_f16(d), nan ? 0x7E00 : lti_f32_to_f16(least)};
-    uint32_t high = 0;
-    for (int j = 0; j < 16; j++) {
-        unsigned a = code_of((float)x[j], least, id), b = code_of((float)x[j + 16], least, id);
-        block[8 + j] = (uint8_t)((a & 15) | (b & 15) << 4);
-        high |= (a >> 4) << j | (b >> 4) << (j + 16);
-    }
+    uint8_t code[32];
+    for (int j = 0; j < 32; j++) code[j] = (uint8_t)code_of((float)x[j], least, id);
     memcpy(block, halves, sizeof halves);
-    memcpy(block + 4, &high, sizeof high);
+    lti_store_five_bits(code, block + 4);
 }
 
 void lti_k_quantize_q5_1_ref(int64_t n, const R *x, void *blocks)
 {
     for (int64_t i = 0; i < n / 32; i++) quantize_block(x + 32 * i, (uint8_t *)blocks + 24 * i);
+}
+
+void lti_k_quantize_weighted_q5_1_ref(int64_t n, const R *x, const R *importance, void *blocks)
+{
+    uint8_t *block = blocks;
+    float mean_square = lti_row_mean_square(n, x);
+    for (int64_t i = 0; i < n / 32; i++, block += 24) {
+        lti_weighted_block b;
+        float m;
+        lti_weigh(x + 32 * i, importance + 32 * i, mean_square, &b);
+        uint16_t d = lti_f32_to_f16(lti_fit_range(31, &b, &m)), halves[2] = {d, lti_f32_to_f16(m)};
+        memcpy(block, halves, sizeof halves);
+        lti_store_five_bits(b.code, block + 4);
+    }
 }
 
 void lti_k_dequantize_q5_1_ref(int64_t n, const void *blocks, R *y)

@@ -4,6 +4,20 @@
  *     reads as 2 d, as in other readers. */
 #include "kernels/kernels.h"
 #include "kernels/lattice/blocks.h"
+#include "kernels/lattice/ternary.h"
+
+void lti_k_quantize_tq2_0_ref(int64_t n, const R *x, void *blocks)
+{
+    uint8_t *block = blocks, code[256];
+    for (int64_t b = 0; b < n / 256; b++, block += 66, x += 256) {
+        uint16_t half = lti_trits_of(x, code);
+        for (int i = 0; i < 64; i++) {
+            const uint8_t *c = code + i / 32 * 128 + i % 32;
+            block[i] = (uint8_t)(c[0] | c[32] << 2 | c[64] << 4 | c[96] << 6);
+        }
+        memcpy(block + 64, &half, sizeof half);
+    }
+}
 
 void lti_k_dequantize_tq2_0_ref(int64_t n, const void *blocks, R *y)
 {

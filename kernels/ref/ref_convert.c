@@ -30,3 +30,8 @@ void lti_k_from_f16_ref(int64_t n, const uint16_t *x, R *y)
         y[i] = lti_f16_to_f32(half);
     }
 }
+
+void lti_k_from_i8_ref(int64_t n, const int8_t *x, R scale, R *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = (R)x[i] * scale;
+}

@@ -127,6 +127,27 @@ VI void part_mxfp4(const uint8_t *block, int part, vf w[PARTS])
     part_pick_halves(part_table(part_e2m1_values, lti_e8m0_half(block[0])), block + 1, w);
 }
 
+/* Numbers of 16 bytes, the high half of each first. */
+VI void part_pick_pairs(v_table t, const uint8_t *p, vf w[PARTS])
+{
+    __m128i q = _mm_loadu_si128((const void *)p), mask = _mm_set1_epi8(15);
+    __m128i high = _mm_and_si128(_mm_srli_epi16(q, 4), mask), low = _mm_and_si128(q, mask);
+    vi index[PARTS];
+    v_from_codes(_mm256_set_m128i(_mm_unpackhi_epi8(high, low), _mm_unpacklo_epi8(high, low)), index);
+#pragma GCC unroll 4
+    for (int i = 0; i < PARTS; i++) w[i] = v_pick(t, index[i]);
+}
+
+VI void part_nf4(const uint8_t *block, int part, vf w[PARTS])
+{
+    part_pick_pairs(part_table(lti_nf4_values, lti_float_at(block)), block + 4 + 16 * part, w);
+}
+
+VI void part_fp4(const uint8_t *block, int part, vf w[PARTS])
+{
+    part_pick_pairs(part_table(lti_fp4_values, lti_float_at(block)), block + 4 + 16 * part, w);
+}
+
 VI void part_q5_0(const uint8_t *block, int part, vf w[PARTS])
 {
     __m256i codes = _mm256_or_si256(part_nibbles(block + 6), part_fifth_bits(block + 2));

@@ -81,6 +81,7 @@ VI void one_row(const gemv_job *job, int m, const uint8_t *b, const R *x, R *y)
     int64_t blocks = job->n / (32 * job->parts);
     for (int64_t k = 0; k < blocks; k++, b += job->bytes, x += 32 * job->parts) {
         meet(job, m, 0, b, x, job->ldx, sum);
+        if (job->parts == 2) meet(job, m, 1, b, x + 32, job->ldx, sum);
         if (job->parts == 8) meet_others(job, m, b, x, sum);
     }
     if (job->ragged && job->n % 32) meet_rest(job, m, b, x, sum);
@@ -124,3 +125,5 @@ GEMV(iq4_nl, 1, 18, false)
 GEMV(mxfp4, 1, 17, false)
 GEMV(tq1_0, 8, 54, false)
 GEMV(tq2_0, 8, 66, false)
+GEMV(nf4, 2, 36, false)
+GEMV(fp4, 2, 36, false)

@@ -310,6 +310,31 @@ VI void v_from_bytes(__m256i bytes, vf y[32 / V])
     y[3] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(high, 8)));
 }
 
+VI void v_put_codes(uint8_t *p, vi a)
+{
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    _mm_storel_epi64((void *)p, _mm_packus_epi16(words, words));
+}
+
+VI void v_from_codes(__m256i bytes, vi y[32 / V])
+{
+    __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+    y[0] = _mm256_cvtepu8_epi32(low);
+    y[1] = _mm256_cvtepu8_epi32(_mm_srli_si128(low, 8));
+    y[2] = _mm256_cvtepu8_epi32(high);
+    y[3] = _mm256_cvtepu8_epi32(_mm_srli_si128(high, 8));
+}
+
+VI vi v_to_ints(vf a)
+{
+    return _mm256_cvttps_epi32(a);
+}
+
+VI vi v_add_if(vm m, vi a, int b)
+{
+    return _mm256_add_epi32(a, _mm256_and_si256(_mm256_castps_si256(m), v_seti(b)));
+}
+
 VI vi v_get_bytes(const uint8_t *p)
 {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));

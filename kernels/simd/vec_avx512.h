@@ -311,6 +311,31 @@ VI void v_from_bytes(__m256i bytes, vf y[32 / V])
     y[1] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(bytes, 1)));
 }
 
+/* Whole numbers of 0 .. 255 as bytes. */
+VI void v_put_codes(uint8_t *p, vi a)
+{
+    _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(a));
+}
+
+/* 32 bytes as integers of 0 .. 255. */
+VI void v_from_codes(__m256i bytes, vi y[32 / V])
+{
+    y[0] = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(bytes));
+    y[1] = _mm512_cvtepu8_epi32(_mm256_extracti128_si256(bytes, 1));
+}
+
+/* Rounded towards 0. */
+VI vi v_to_ints(vf a)
+{
+    return _mm512_cvttps_epi32(a);
+}
+
+/* m ? a + b : a */
+VI vi v_add_if(vm m, vi a, int b)
+{
+    return _mm512_mask_add_epi32(a, m, a, v_seti(b));
+}
+
 /* V bytes as integers; right shift. */
 VI vi v_get_bytes(const uint8_t *p)
 {
