@@ -12,7 +12,7 @@ HEADERS = {
     "base": "base", "params": "autograd", "graph": "autograd", "plan": "autograd", "ops": "autograd",
     "attach": "autograd", "images": "autograd", "recurrent": "autograd", "optim": "optim", "nn": "nn", "formats": "data", "data": "data", "tokenizer": "data",
     "gguf": "data", "chat": "data", "convert": "models", "infer": "infer", "evals": "evals", "goldens": "evals",
-    "qat": "qat", "lora": "lora", "distill": "distill", "prune": "prune", "models": "models", "networks": "models", "classes": "data", "train": "train",
+    "qat": "qat", "cluster": "qat", "scheme": "autograd", "observe": "autograd", "int8": "infer", "lora": "lora", "distill": "distill", "prune": "prune", "models": "models", "networks": "models", "classes": "data", "train": "train",
     "recipes": "recipes",
 }
 FEATURES = {"qat", "lora", "distill", "prune"}

@@ -9,7 +9,8 @@
 #include "tests/oracle_ops.h"
 
 /* Each file's rows end with one whose op is NULL. */
-#define TS_ROW_FILES(each) each(core) each(images) each(recurrent) each(losses)
+#define TS_ROW_FILES(each)                                                                                             \
+    each(core) each(images) each(recurrent) each(losses) each(integer) each(grids) each(clusters) each(observers)
 #define TS_DECLARE_ROWS(subject) extern const ts_row ts_rows_##subject[];
 TS_ROW_FILES(TS_DECLARE_ROWS)
 
@@ -64,6 +65,10 @@ TS_ROW_FILES(TS_DECLARE_ROWS)
 #define ROUNDED(t, ...)                                                                                                \
     {                                                                                                                  \
         D(__VA_ARGS__), .quantized = t                                                                                 \
+    }
+#define ACT(t, ...)                                                                                                    \
+    {                                                                                                                  \
+        D(__VA_ARGS__), .quantized = t, .activations = true                                                            \
     }
 #define NUMBER(v)                                                                                                      \
     {                                                                                                                  \

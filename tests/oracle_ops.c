@@ -274,3 +274,13 @@ TS_FORMULA(cache_write)
         y->v[(b * slots + first + t) * width + i % width] = x[1].v[i];
     }
 }
+
+TS_FORMULA(transposed_rows)
+{
+    int64_t N = ts_dim(x, 0), K = ts_dim(x, 1);
+    (void)c;
+    ts_make(y, 2, (int64_t[]){K, N});
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t i = 0; i < N; i++) y->v[k * N + i] = x->v[i * K + k];
+    ts_round_activations(LT_I8, N, y->count, y->v);
+}

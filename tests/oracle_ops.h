@@ -36,11 +36,12 @@ TS_FORMULA(slice);    /* axis, begin, end */
 TS_FORMULA(concat);   /* axis */
 TS_FORMULA(expand);   /* as reshape */
 TS_FORMULA(gather);
-TS_FORMULA(matmul);         /* flags */
-TS_FORMULA(matmul_add);     /* as matmul; the addend is number x[2], or x[2] when the number is 0 */
-TS_FORMULA(pad_add);        /* x without its last row, then without its first */
-TS_FORMULA(scatter_add_to); /* 2 x, then gathered rows of x */
-TS_FORMULA(rms_norm);       /* eps: c->number */
+TS_FORMULA(matmul);          /* flags */
+TS_FORMULA(matmul_add);      /* as matmul; the addend is number x[2], or x[2] when the number is 0 */
+TS_FORMULA(pad_add);         /* x without its last row, then without its first */
+TS_FORMULA(scatter_add_to);  /* 2 x, then gathered rows of x */
+TS_FORMULA(transposed_rows); /* x transposed, its rows on an int8 grid */
+TS_FORMULA(rms_norm);        /* eps: c->number */
 TS_FORMULA(layer_norm);
 TS_FORMULA(softmax);
 TS_FORMULA(log_softmax);
@@ -89,6 +90,9 @@ uint16_t ts_to_f16(float x);
 double ts_from_f16(uint16_t bits);
 /* Blocks of LT_Q4_0 or LT_Q8_0 as GGUF has them; n is a multiple of 32. */
 void ts_quantize(lt_dtype type, int64_t n, const double *x, void *blocks);
+/* The numbers that x stands for once it is quantized as activations are: LT_Q8_0, LT_Q8_1, LT_Q8_K, or LT_I8 with a scale a
+ * row of `columns`. */
+void ts_round_activations(lt_dtype type, int64_t columns, int64_t n, double *x);
 /* Any stored type to double. */
 void ts_decode(lt_dtype type, int64_t n, const void *data, double *x);
 

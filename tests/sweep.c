@@ -60,7 +60,9 @@ void ts_data_make(ts_data *d, const ts_row *row, const ts_case *c)
         ts_make(&d->x[k], s->rank, s->dim);
         for (int64_t i = 0; i < d->x[k].count; i++) d->x[k].v[i] = draw(s, name, i, d->x[k].count);
         d->bytes[k] = store(s->type, &d->x[k], &d->size[k]);
-        if (s->quantized) {
+        if (s->quantized == LT_I8 || s->activations) {
+            ts_round_activations(s->quantized, ts_dim(&d->x[k], -1), d->x[k].count, d->x[k].v);
+        } else if (s->quantized) {
             size_t size;
             free(store(s->quantized, &d->x[k], &size));
         }
@@ -122,6 +124,7 @@ static lt_t slot_value(ts_run *r, const ts_data *d, int k, lt_t *leaf)
         *leaf = lt_index_input(r->graph, name, s->rank, s->dim, s->lowest, s->bound);
     else
         *leaf = lt_input(r->graph, name, s->type, s->rank, s->dim);
+    if (s->activations) return lt_quantize_activations(*leaf, s->quantized);
     return lt_dtype_is_lattice(s->quantized) ? lt_quantize(*leaf, s->quantized) : *leaf;
 }
 

@@ -33,6 +33,7 @@ typedef struct ts_slot {
     int32_t lowest, bound;
     lt_dtype quantized; /* not LT_F32: the formula sees the input rounded to this type; the graph gets the rounding
                              * from lt_quantize when it is a lattice, and from the row's build when not */
+    bool activations;   /* `quantized` is done by lt_quantize_activations, as the runtime rounds */
     bool fixed;         /* no gradient */
     bool param;         /* a param "p<slot>" in place of an input; build finds it by name */
 } ts_slot;

@@ -1,4 +1,5 @@
 /* dequantize.c - the numbers that a lattice value stands for: y = decode(x), dx = dy (x's cotangent is f32). */
+#include "autograd/ops/integer_factors.h"
 #include "autograd/ops/lattice_convert.h"
 
 static bool dequantize_shape(lti_shaper *s)
@@ -34,5 +35,6 @@ const lti_op lti_op_dequantize = {
 
 lt_t lt_dequantize(lt_t x)
 {
+    if (lt_type(x) == LT_I8) return lti_dequantize_rows(x);
     return lti_emit(&lti_op_dequantize, 1, &x, NULL, 0);
 }

@@ -27,6 +27,9 @@ typedef struct lti_head_kind {
     double (*row)(const lti_head_row *r);
 } lti_head_kind;
 
+/* What is wrong with a term, or NULL. */
+const char *lti_wrong_head_term(const lt_head_term *t);
+
 /* Most bytes of dz and of logits that a head loss holds (head_loss.c). Tests lower them before they compile. */
 extern int64_t lti_head_chunk_bytes, lti_head_part_bytes;
 

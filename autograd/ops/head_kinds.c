@@ -66,3 +66,12 @@ const struct lti_head_kind *lt_head_kl(void)
 {
     return &kl_kind;
 }
+
+const char *lti_wrong_head_term(const lt_head_term *t)
+{
+    if (!t->kind) return "no kind";
+    if (t->kind == lt_head_kl() && !(t->temperature > 0)) return "a temperature that is not above 0";
+    if (!(t->smoothing >= 0 && t->smoothing < 1)) return "a smoothing that is not in [0, 1)";
+    if (t->smoothing > 0 && !t->kind->targets) return "a smoothing, but no targets to smooth";
+    return NULL;
+}

@@ -7,11 +7,12 @@
  * rows are taken in chunks of at most 96 MB of dz, for dW is read and written once a chunk, and within them in parts of
  * at most 64 MB of logits, which are still near when the terms read them. Logits are made once; dz takes their place,
  * and dX and dW are made on the spot: in the forward, as outputs 1 and 2, when somebody reads them. The backward
- * multiplies them by the loss's cotangent, which is nothing at all when that is 1 (scale_by.c). This is the scheme of
- * Liger Kernel's fused linear cross entropy (Hsu et al., 2024), without its copy of dW per chunk.
+ * multiplies them by the loss's cotangent: nothing at all when that is 1 (scale_by.c). This is the scheme of Liger
+ * Kernel's fused linear cross entropy (Hsu et al., 2024), without its copy of dW per chunk.
  *
  * In a graph that computes in bf16 the constructor rounds x and W; then dz is rounded too, row by row, while logits,
- * the loss, dX and dW stay f32.
+ * the loss, dX and dW stay f32. With quantized activations x and a weight that goes with them, logits are summed in
+ * integers (matmul_integer.c); dX and dW are products of dz and what the codes stand for.
  *
  * Rows whose target is negative are left out before anything is multiplied: live rows are gathered, so that a masked
  * prompt costs nothing. Products are made for fixed sizes; a chunk that is not full is padded with zero rows, which add
@@ -19,8 +20,11 @@
  * order, dW chunk after chunk: the same bits for any number of threads. */
 #include "autograd/ops/factors.h"
 #include "autograd/ops/head_kind.h"
+#include "autograd/ops/integer_factors.h"
+#include "autograd/ops/lattice_convert.h"
 #include "autograd/ops/rows.h"
 #include "kernels/gemm.h"
+#include "kernels/integer.h"
 #include "kernels/lattice/lattice.h"
 
 #include <string.h>
@@ -43,18 +47,21 @@ typedef struct head_term {
 typedef struct head_attr {
     head_term term[MAX_TERMS];
     int64_t n, has_norm;
-    int64_t small; /* memory is short: chunks of at most SMALL_BYTES */
+    int64_t small;   /* memory is short: chunks of at most SMALL_BYTES */
+    int64_t bf16;    /* dz is rounded */
+    int64_t integer; /* x and w are multiplied in integers; two more inputs: their scales, or they themselves */
 } head_attr;
 
 /* The products of a chunk of `rows` rows, whose logits are made `part` rows at a time. */
 typedef struct head_size {
     int64_t rows, part;
     lti_gemm *logits, *dx, *dw_first, *dw_more; /* z = x W^T; dX = dz W; dW = dz^T x; dW += dz^T x */
+    lti_igemm *integer;                         /* in place of `logits` */
 } head_size;
 
 typedef struct head_state {
     head_size size[SIZES]; /* size[0] the whole chunk, size[1] a quarter; rows 0: not made */
-    size_t at_z, at_dz, at_x, at_dx, at_live, at_loss, at_slots, at_gemm, slot_bytes;
+    size_t at_z, at_dz, at_x, at_scale, at_decoded, at_dx, at_live, at_loss, at_slots, at_gemm, slot_bytes;
     int64_t slots;
 } head_state;
 
@@ -66,6 +73,8 @@ typedef struct head_run {
     lt_real *z, *dx; /* [chunk, V], or [part, V] when dz is not to take its place; [chunk, C] */
     uint16_t *dz;    /* [chunk, V], when bf16 */
     char *x;         /* [chunk, C], of x's type */
+    char *decoded;   /* [chunk, C], of dz's type: x as dW reads it, unless `x` is */
+    lt_real *scale;  /* [chunk]: of the rows of `x`, when those are LT_I8 */
     int64_t *live;   /* [R]: rows that count */
     double *loss;    /* [R], by place in `live` */
     void *gemm;
@@ -80,9 +89,9 @@ static bool head_shape(lti_shaper *s)
     char a[LTI_DIMS_TEXT], b[LTI_DIMS_TEXT];
     const head_attr *attr = s->attr;
     const lti_value *x = s->in[0], *w = s->in[1];
-    bool both = x->type == LT_BF16 && w->type == LT_BF16;
+    bool both = (x->type == LT_BF16 && w->type == LT_BF16) || attr->integer;
     if (!both && !lti_f32_inputs(s, 0, 1)) return false;
-    if (!lti_can_dequantize(w->type))
+    if (!attr->integer && !lti_can_dequantize(w->type))
         return lti_shape_fail(s, "the head's weight is %s; f32, bf16, f16 or a block lattice is possible",
                               lt_dtype_name(w->type));
     if (x->rank < 1 || w->rank != 2 || w->dim[1] != x->dim[x->rank - 1] || w->dim[0] < 1 || w->dim[1] < 1)
@@ -121,9 +130,16 @@ static bool want_dz(const lti_step *step)
     return step->out[1].data || step->out[2].data;
 }
 
-static bool in_bf16(const lti_step *step)
+static lt_dtype dz_type(const lti_step *step)
 {
-    return step->in[0].type == LT_BF16;
+    return ((const head_attr *)step->attr)->bf16 ? LT_BF16 : LT_F32;
+}
+
+/* Scales of x (0) or of w (1), when those are LT_I8 codes; else NULL. */
+static const lt_real *scales_of(const lti_step *step, int which)
+{
+    const head_attr *attr = step->attr;
+    return step->in[which].type == LT_I8 ? step->in[2 + attr->n + attr->has_norm + which].data : NULL;
 }
 
 static int64_t at_most(const lti_step *step, int64_t limit)
@@ -135,13 +151,14 @@ static int64_t at_most(const lti_step *step, int64_t limit)
 /* Rows of a chunk; without dz there are only parts. */
 static int64_t chunk_rows(const lti_step *step, int64_t rows)
 {
-    int64_t V = step->in[1].dim[0], element = in_bf16(step) ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(lt_real);
+    int64_t V = step->in[1].dim[0], element = (int64_t)lt_dtype_bytes(dz_type(step));
     if (want_dz(step)) return some_rows(rows, V * element, at_most(step, lti_head_chunk_bytes));
     return some_rows(rows, V * (int64_t)sizeof(lt_real), at_most(step, lti_head_part_bytes));
 }
 
 static void free_size(lt_ctx *ctx, head_size *size)
 {
+    lti_igemm_free(ctx, size->integer);
     lti_gemm_free(ctx, size->logits);
     lti_gemm_free(ctx, size->dx);
     lti_gemm_free(ctx, size->dw_first);
@@ -155,18 +172,28 @@ static void head_release(lti_step *step)
     lti_state_free(step);
 }
 
+static lt_status make_logits(lti_step *step, head_size *size)
+{
+    int64_t m = size->part, V = step->in[1].dim[0], C = step->in[1].dim[1];
+    lt_dtype x = step->in[0].type, w = step->in[1].type;
+    if (((const head_attr *)step->attr)->integer)
+        return lti_igemm_create(step->ctx, &(lti_igemm_shape){.m = m, .n = V, .k = C, .a_type = x, .b_type = w},
+                                &size->integer);
+    return lti_gemm_create(step->ctx, &(lti_gemm_shape){.m = m, .n = V, .k = C, .tb = true, .a_type = x, .b_type = w},
+                           &size->logits);
+}
+
 static lt_status make_size(lti_step *step, int64_t rows, head_size *size)
 {
     int64_t V = step->in[1].dim[0], C = step->in[1].dim[1];
-    lt_dtype x = step->in[0].type, w = step->in[1].type;
+    lt_dtype dz = dz_type(step);
     size->part = some_rows(rows, V * (int64_t)sizeof(lt_real), at_most(step, lti_head_part_bytes));
     size->rows = rows = (rows + size->part - 1) / size->part * size->part;
-    lti_gemm_shape logits = {.m = size->part, .n = V, .k = C, .tb = true, .a_type = x, .b_type = w};
-    LTI_TRY(lti_gemm_create(step->ctx, &logits, &size->logits));
-    lti_gemm_shape dx = {.m = rows, .n = C, .k = V, .a_type = x, .b_type = w};
+    LTI_TRY(make_logits(step, size));
+    lti_gemm_shape dx = {.m = rows, .n = C, .k = V, .a_type = dz, .b_type = step->in[1].type};
     if (step->out[1].data) LTI_TRY(lti_gemm_create(step->ctx, &dx, &size->dx));
     if (!step->out[2].data) return LT_OK;
-    lti_gemm_shape dw = {.m = V, .n = C, .k = rows, .ta = true, .a_type = x, .b_type = x};
+    lti_gemm_shape dw = {.m = V, .n = C, .k = rows, .ta = true, .a_type = dz, .b_type = dz};
     LTI_TRY(lti_gemm_create(step->ctx, &dw, &size->dw_first));
     dw.accumulate = true;
     return lti_gemm_create(step->ctx, &dw, &size->dw_more);
@@ -187,11 +214,12 @@ static size_t gemm_bytes(const head_state *state)
         const lti_gemm *all[] = {s->logits, s->dx, s->dw_first, s->dw_more};
         for (int k = 0; k < LTI_COUNT(all); k++)
             if (all[k] && lti_gemm_scratch(all[k]) > most) most = lti_gemm_scratch(all[k]);
+        if (s->integer && lti_igemm_scratch(s->integer) > most) most = lti_igemm_scratch(s->integer);
     }
     return most;
 }
 
-/* Scratch of a row: what the kinds want and, where several terms are added, the sum and one term's dz. */
+/* Scratch of a row: what the kinds want and, of several terms, the sum and one term's dz. */
 static size_t row_bytes(const lti_step *step, int64_t V)
 {
     const head_attr *attr = step->attr;
@@ -206,6 +234,7 @@ static size_t row_bytes(const lti_step *step, int64_t V)
 
 static lt_status head_prepare(lti_step *step)
 {
+    const head_attr *attr = step->attr;
     int64_t all = lti_rows(&step->in[0]), V = step->in[1].dim[0], C = step->in[1].dim[1];
     if (all == 0) return LT_OK;
     head_state *state = lti_alloc(step->ctx, sizeof *state);
@@ -216,13 +245,15 @@ static lt_status head_prepare(lti_step *step)
     if (rows >= LEAST_ROWS) LTI_TRY(make_size(step, quarter, &state->size[1]));
     rows = state->size[0].rows;
     int64_t part = state->size[0].part > state->size[1].part ? state->size[0].part : state->size[1].part;
-    bool own_dz = want_dz(step) && in_bf16(step);
+    bool own_dz = want_dz(step) && dz_type(step) == LT_BF16;
     state->slots = lti_slots_count(part);
     state->slot_bytes = row_bytes(step, V);
     size_t total = 0, real = sizeof(lt_real);
     state->at_z = take(&total, (size_t)((own_dz || !want_dz(step) ? part : rows) * V) * real);
     state->at_dz = take(&total, own_dz ? (size_t)(rows * V) * sizeof(uint16_t) : 0);
-    state->at_x = take(&total, (size_t)(rows * C) * lt_dtype_bytes(step->in[0].type));
+    state->at_x = take(&total, (size_t)lti_bytes_of(step->in[0].type, rows * C));
+    state->at_scale = take(&total, step->in[0].type == LT_I8 ? (size_t)rows * real : 0);
+    state->at_decoded = take(&total, attr->integer ? (size_t)(rows * C) * lt_dtype_bytes(dz_type(step)) : 0);
     state->at_dx = take(&total, step->out[1].data ? (size_t)(rows * C) * real : 0);
     state->at_live = take(&total, (size_t)all * sizeof(int64_t));
     state->at_loss = take(&total, (size_t)all * sizeof(double));
@@ -287,18 +318,34 @@ static void head_row(void *arg, int64_t in_part, void *scratch)
     run->loss[run->begin + i] = loss;
 }
 
-static size_t x_bytes(const head_run *run)
-{
-    return (size_t)run->C * lt_dtype_bytes(run->step->in[0].type);
-}
-
 static void gather_rows(const head_run *run, int64_t n, int64_t padded)
 {
     const char *x = run->step->in[0].data;
-    size_t bytes = x_bytes(run);
+    size_t bytes = (size_t)lti_bytes_of(run->step->in[0].type, run->C);
     for (int64_t i = 0; i < n; i++)
         memcpy(run->x + (size_t)i * bytes, x + (size_t)run->live[run->begin + i] * bytes, bytes);
     memset(run->x + (size_t)n * bytes, 0, (size_t)(padded - n) * bytes);
+    const lt_real *scale = scales_of(run->step, 0);
+    for (int64_t i = 0; scale && i < padded; i++) run->scale[i] = i < n ? scale[run->live[run->begin + i]] : 0;
+}
+
+/* x of the chunk as dW reads it. */
+static const void *numbers_of_x(const head_run *run, int64_t rows)
+{
+    const lti_step *step = run->step;
+    if (step->in[0].type == dz_type(step)) return run->x;
+    lti_decode_rows(rows, run->C, step->in[0].type, run->x, run->scale, dz_type(step), run->decoded);
+    return run->decoded;
+}
+
+static lt_status part_logits(const head_run *run, const head_size *size)
+{
+    const lti_arg *in = run->step->in;
+    const char *x = run->x + lti_bytes_of(in[0].type, run->part * run->C);
+    const lt_real *scale = in[0].type == LT_I8 ? run->scale + run->part : NULL;
+    lt_real *z = logits_of(run, run->part); /* [part, V] */
+    if (!size->integer) return lti_gemm_run(size->logits, x, in[1].data, z, run->gemm);
+    return lti_igemm_run(size->integer, x, scale, in[1].data, scales_of(run->step, 1), z, run->gemm);
 }
 
 /* Logits and terms of the chunk's `n` live rows, part by part. */
@@ -308,8 +355,7 @@ static lt_status head_parts(head_run *run, const head_size *size, int64_t n)
     const head_state *state = run->state;
     for (run->part = 0; run->part < n; run->part += size->part) {
         int64_t rows = n - run->part < size->part ? n - run->part : size->part;
-        const char *x = run->x + (size_t)run->part * x_bytes(run);
-        LTI_TRY(lti_gemm_run(size->logits, x, step->in[1].data, logits_of(run, run->part), run->gemm)); /* [part, V] */
+        LTI_TRY(part_logits(run, size));
         lti_slots_run(rows, state->slots, state->slot_bytes, (char *)step->scratch + state->at_slots, head_row, run);
     }
     return LT_OK;
@@ -326,9 +372,11 @@ static lt_status head_chunk(head_run *run, const head_size *size, int64_t n)
     char *dz = run->bf16 ? (char *)run->dz : (char *)run->z;
     size_t row = (size_t)run->V * (run->bf16 ? sizeof *run->dz : sizeof *run->z);
     memset(dz + (size_t)n * row, 0, (size_t)(size->rows - n) * row);
-    if (dw) LTI_TRY(lti_gemm_run(run->begin ? size->dw_more : size->dw_first, dz, run->x, dw, run->gemm));
+    const lti_gemm *add_dw = run->begin ? size->dw_more : size->dw_first;
+    if (dw) LTI_TRY(lti_gemm_run(add_dw, dz, numbers_of_x(run, size->rows), dw, run->gemm));
     if (!dx) return LT_OK;
-    LTI_TRY(lti_gemm_run(size->dx, dz, step->in[1].data, run->dx, run->gemm)); /* [rows, C] */
+    LTI_TRY(
+        lti_gemm_run_scaled(size->dx, dz, step->in[1].data, scales_of(step, 1), run->dx, run->gemm)); /* [rows, C] */
     for (int64_t i = 0; i < n; i++)
         memcpy(dx + run->live[run->begin + i] * run->C, run->dx + i * run->C, (size_t)run->C * sizeof *dx);
     return LT_OK;
@@ -367,10 +415,12 @@ static lt_status head_run_step(lti_step *step)
     head_run run = {.step = step,
                     .state = state,
                     .want_dz = want_dz(step),
-                    .bf16 = in_bf16(step),
+                    .bf16 = dz_type(step) == LT_BF16,
                     .z = (lt_real *)(scratch + state->at_z),
                     .dz = (uint16_t *)(scratch + state->at_dz),
                     .x = scratch + state->at_x,
+                    .scale = (lt_real *)(scratch + state->at_scale),
+                    .decoded = scratch + state->at_decoded,
                     .dx = (lt_real *)(scratch + state->at_dx),
                     .live = (int64_t *)(scratch + state->at_live),
                     .loss = (double *)(scratch + state->at_loss),
@@ -395,7 +445,7 @@ static lt_status head_run_step(lti_step *step)
 const lti_op lti_op_head_loss = {
     .name = "head_loss",
     .min_in = 3,
-    .max_in = 3 + MAX_TERMS,
+    .max_in = 5 + MAX_TERMS,
     .n_out = 3,
     .flags = LTI_KEEP | LTI_AHEAD,
     .shape = head_shape,
@@ -405,25 +455,21 @@ const lti_op lti_op_head_loss = {
     .release = head_release,
 };
 
-/* What is wrong with a term, or NULL. */
-static const char *wrong_term(const lt_head_term *t)
+/* Brings x and w to types that can be multiplied. In a graph that computes in bf16 they are rounded, and so is dz; a
+ * lattice weight of x in f32 is multiplied as it is. */
+static void match_factors(lt_t *x, lt_t *w, head_attr *attr)
 {
-    if (!t->kind) return "no kind";
-    if (t->kind == lt_head_kl() && !(t->temperature > 0)) return "a temperature that is not above 0";
-    if (!(t->smoothing >= 0 && t->smoothing < 1)) return "a smoothing that is not in [0, 1)";
-    if (t->smoothing > 0 && !t->kind->targets) return "a smoothing, but no targets to smooth";
-    return NULL;
-}
-
-/* In a graph that computes in bf16, x and w are rounded; a lattice weight is multiplied as it is. */
-static void round_factors(lt_t *x, lt_t *w)
-{
-    bool stored = lt_type(*w) != LT_F32 && lt_type(*w) != LT_BF16;
-    if (stored || lt_type(*x) != LT_F32 || lt_rank(*x) < 1 || lt_rank(*w) != 2 || lt_dim(*x, -1) < 1) return;
+    attr->integer = lti_is_activations(lt_type(*x)) && lti_igemm_takes(lt_type(*x), lt_type(*w));
+    if (!attr->integer && lti_is_activations(lt_type(*x))) *x = lt_dequantize(*x);
+    if (!attr->integer && lt_type(*w) == LT_I8) *w = lt_dequantize(*w);
+    attr->bf16 = lt_type(*x) == LT_BF16;
+    bool stored = lt_type(*w) != LT_F32 && lt_type(*w) != LT_BF16 && !attr->integer;
+    bool fits = lt_rank(*x) >= 1 && lt_rank(*w) == 2 && lt_dim(*x, -1) >= 1;
+    if (stored || !(attr->integer || lt_type(*x) == LT_F32) || !fits) return;
     int64_t C = lt_dim(*x, -1);
     if (!lti_worth_bf16(x->graph, 1, lt_count(*x) / C, lt_dim(*w, 0), C)) return;
-    *x = lt_cast(*x, LT_BF16);
-    *w = lt_cast(*w, LT_BF16);
+    attr->bf16 = true;
+    if (!attr->integer) *x = lt_cast(*x, LT_BF16), *w = lti_rounded(*w);
 }
 
 lt_t lt_head_loss(lt_t x, lt_t w, int n, const lt_head_term *terms, lt_t norm)
@@ -431,20 +477,23 @@ lt_t lt_head_loss(lt_t x, lt_t w, int n, const lt_head_term *terms, lt_t norm)
     if (lt_is_nil(x)) return x;
     if (n < 1 || n > MAX_TERMS)
         return lti_graph_fail(x.graph, LT_EINVAL, "head_loss: %d terms; 1 to %d are possible", n, MAX_TERMS);
-    if (!lt_is_nil(w) && w.graph == x.graph) round_factors(&x, &w);
     head_attr attr;
     memset(&attr, 0, sizeof attr);
+    if (!lt_is_nil(w) && w.graph == x.graph) match_factors(&x, &w, &attr);
     attr.n = n;
     attr.has_norm = !lt_is_nil(norm);
     attr.small = lti_graph_checkpoints(x.graph);
-    lt_t in[3 + MAX_TERMS] = {x, w};
+    lt_t in[5 + MAX_TERMS] = {x, w};
     for (int i = 0; i < n; i++) {
         const lt_head_term *t = &terms[i];
-        const char *wrong = wrong_term(t);
+        const char *wrong = lti_wrong_head_term(t);
         if (wrong) return lti_graph_fail(x.graph, LT_EINVAL, "head_loss: term %d has %s", i, wrong);
         attr.term[i] = (head_term){t->kind, t->weight, t->temperature, t->smoothing};
         in[2 + i] = t->input;
     }
     in[2 + n] = norm;
-    return lti_emit(&lti_op_head_loss, 2 + n + (int)attr.has_norm, in, &attr, sizeof attr);
+    int n_in = 2 + n + (int)attr.has_norm;
+    for (int i = 0; i < 2 && attr.integer; i++)
+        in[n_in++] = lt_type(in[i]) == LT_I8 ? lti_codes_scale(in[i], "head_loss") : in[i];
+    return lti_emit(&lti_op_head_loss, n_in, in, &attr, sizeof attr);
 }

@@ -1,4 +1,4 @@
-/* lattice_convert.c - see lattice_convert.h. A task gets whole blocks, so cuts change no byte. */
+/* lattice_convert.c - see lattice_convert.h. A task gets whole blocks or whole rows, so cuts change no byte. */
 #include "autograd/ops/lattice_convert.h"
 #include "autograd/ops/rows.h"
 #include "kernels/lattice/lattice.h"
@@ -64,4 +64,46 @@ void lti_decode(int64_t n, lt_dtype type, const void *x, lt_real *y)
 {
     /* The job holds one pointer for both directions; decoding reads it alone. */
     convert(&(convert_job){.type = type, .y = y, .stored = (char *)(uintptr_t)x}, n, decode_task);
+}
+
+/* ---- Rows ---- */
+
+typedef struct rows_job {
+    int64_t rows, columns, tasks;
+    lt_dtype type, to;
+    const char *x;
+    const lt_real *scale;
+    char *y;
+} rows_job;
+
+static void decode_row(const rows_job *job, int64_t r, int64_t n, const void *x, lt_real *y)
+{
+    if (job->type == LT_I8)
+        lti_k()->from_i8(n, x, job->scale[r], y);
+    else
+        lti_dequantize(job->type, n, x, y);
+}
+
+static void rows_task(void *arg, int64_t task, int thread)
+{
+    (void)thread;
+    enum { PIECE = 512 }; /* a multiple of every block */
+    const rows_job *job = arg;
+    int64_t begin, end, C = job->columns;
+    lti_row_range(job->rows, job->tasks, task, &begin, &end);
+    for (int64_t r = begin; r < end; r++)
+        for (int64_t k = 0; k < C; k += PIECE) {
+            lt_real wide[PIECE];
+            int64_t n = C - k < PIECE ? C - k : PIECE, at = r * C + k;
+            const char *x = job->x + lti_bytes_of(job->type, at);
+            decode_row(job, r, n, x, job->to == LT_F32 ? (lt_real *)(void *)job->y + at : wide);
+            if (job->to == LT_BF16) lti_k()->to_bf16(n, wide, (uint16_t *)(void *)job->y + at);
+        }
+}
+
+void lti_decode_rows(int64_t rows, int64_t columns, lt_dtype type, const void *x, const lt_real *scale, lt_dtype to,
+                     void *y)
+{
+    rows_job job = {rows, columns, lti_row_tasks(rows, columns, 256), type, to, x, scale, y};
+    lti_par(job.tasks, rows_task, &job);
 }

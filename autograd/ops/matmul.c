@@ -4,15 +4,18 @@
  * it comes out the way a or b is stored. When b has no batch axes, a's are rows and db sums over all of them, by being
  * one product. A b of another type than f32 (a lattice, bf16, f16) has two axes and is multiplied as it is stored; its
  * gradient is that of its decoded value, f32. Both may be bf16, with any axes; y and gradients are f32 all the same.
+ * Codes of LT_I8 come with their scales as a third input (matmul_codes). A quantized a is matmul_integer.c's.
  *
  * In a graph that computes in bf16 (lt_compute) the constructor rounds f32 factors of products that are worth it. The
  * rounding is a node: that of an x which q, k and v read is one node, and what the backward reads of x is that node.
+ * That of a weight is kept beside it (derived.c).
  *
  * Where a's batch can be read as rows there is one product; otherwise one a batch element: large ones one after the
  * other, each shared out by the provider's tiles, small ones as tasks with a single-threaded product in each. The
  * `accumulate` form starts from an addend (a residual, a gradient that is already there) and saves the sum's pass. */
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/factors.h"
+#include "autograd/ops/integer_factors.h"
 #include "kernels/gemm.h"
 #include "kernels/lattice/lattice.h"
 
@@ -42,16 +45,17 @@ static bool batches_fit(const lti_value *a, const lti_value *b)
     return fits;
 }
 
-static bool matmul_shape(lti_shaper *s) /* in: a, b, and in the `add` form the addend [batch.., m, n] */
+/* In: a, b, of an LT_I8 b the scales of its rows, and in the `add` form the addend [batch.., m, n]. */
+static bool matmul_shape(lti_shaper *s)
 {
     unsigned flags = ((const matmul_attr *)s->attr)->flags;
     const lti_value *a = s->in[0], *b = s->in[1];
-    bool stored = b->type != LT_F32 && lti_can_dequantize(b->type);
+    bool stored = b->type != LT_F32 && b->type != a->type && lti_gemm_decodes(b->type);
     char x[LTI_DIMS_TEXT], y[LTI_DIMS_TEXT];
     const char *ta = flags & LT_TRANSPOSE_A ? " transposed" : "", *tb = flags & LT_TRANSPOSE_B ? " transposed" : "";
     bool both = a->type == LT_BF16 && b->type == LT_BF16;
-    if (!both && (!lti_f32_inputs(s, 0, 1) || (!stored && !lti_f32_inputs(s, 1, 2)))) return false;
-    stored &= !both;
+    bool half = a->type == LT_BF16 && stored; /* both: bf16 after bf16 is not `stored` */
+    if (!both && !half && (!lti_f32_inputs(s, 0, 1) || (!stored && !lti_f32_inputs(s, 1, 2)))) return false;
     if (flags & ~(unsigned)(LT_TRANSPOSE_A | LT_TRANSPOSE_B)) return lti_shape_fail(s, "unknown flags 0x%x", flags);
     if (a->rank < 2 || b->rank < 2)
         return lti_shape_fail(s, "%s with %s: both need two axes", lti_dims(a, x), lti_dims(b, y));
@@ -127,6 +131,12 @@ typedef struct matmul_state {
 static const double SHARED_WORK = 1 << 25, TASK_WORK = 1 << 18;
 enum { MOST_TASKS = 64 }; /* each has scratch of its own */
 
+/* The place of the addend, if there is one. */
+static int addend_of(const lti_step *step)
+{
+    return step->in[1].type == LT_I8 ? 3 : 2;
+}
+
 static lti_gemm_shape product(const lti_step *step, matmul_state *m)
 {
     const lti_arg *a = &step->in[0], *b = &step->in[1];
@@ -137,7 +147,7 @@ static lti_gemm_shape product(const lti_step *step, matmul_state *m)
                         .k = e.k,
                         .ta = flags & LT_TRANSPOSE_A,
                         .tb = flags & LT_TRANSPOSE_B,
-                        .accumulate = step->n_in > 2,
+                        .accumulate = addend_of(step) < step->n_in,
                         .a_type = a->type,
                         .b_type = b->type};
     m->batch = 1;
@@ -187,6 +197,7 @@ static lt_status matmul_prepare(lti_step *step)
 typedef struct matmul_call {
     const matmul_state *m;
     const char *a, *b;
+    const lt_real *b_scale;
     lt_real *c;
     char *scratch;
     atomic_int status; /* of the last product that failed */
@@ -196,7 +207,7 @@ static lt_status one_product(const matmul_call *c, int64_t i, char *scratch)
 {
     const matmul_state *m = c->m;
     const char *a = c->a + (size_t)i * m->step_a, *b = c->b + (size_t)i * m->step_b;
-    return lti_gemm_run(m->gemm, a, b, c->c + i * m->step_c, scratch);
+    return lti_gemm_run_scaled(m->gemm, a, b, c->b_scale, c->c + i * m->step_c, scratch);
 }
 
 static void matmul_task(void *arg, int64_t task, int thread)
@@ -214,9 +225,11 @@ static void matmul_task(void *arg, int64_t task, int thread)
 static lt_status matmul_run(lti_step *step)
 {
     const matmul_state *m = step->state;
-    matmul_call c = {m, step->in[0].data, step->in[1].data, step->out[0].data, step->scratch, LT_OK};
-    if (step->n_in > 2 && step->in[2].data != c.c)
-        lti_copy_rows(1, step->out[0].count * (int64_t)sizeof(lt_real), step->in[2].data, 0, c.c, 0);
+    int addend = addend_of(step);
+    matmul_call c = {m, step->in[0].data, step->in[1].data, NULL, step->out[0].data, step->scratch, LT_OK};
+    if (addend > 2) c.b_scale = step->in[2].data;
+    if (step->n_in > addend && step->in[addend].data != c.c)
+        lti_copy_rows(1, step->out[0].count * (int64_t)sizeof(lt_real), step->in[addend].data, 0, c.c, 0);
     if (m->tasks == 0) {
         for (int64_t i = 0; i < m->batch; i++) LTI_TRY(one_product(&c, i, c.scratch));
         return LT_OK;
@@ -228,7 +241,7 @@ static lt_status matmul_run(lti_step *step)
                     (long long)m->batch);
 }
 
-extern const lti_op lti_op_matmul_add;
+extern const lti_op lti_op_matmul_add, lti_op_matmul_codes_add;
 
 const lti_op lti_op_matmul = {
     .name = "matmul",
@@ -255,6 +268,31 @@ const lti_op lti_op_matmul_add = {
     .release = matmul_release,
 };
 
+const lti_op lti_op_matmul_codes = {
+    .name = "matmul_codes",
+    .min_in = 3,
+    .max_in = 3,
+    .n_out = 1,
+    .shape = matmul_shape,
+    .vjp = matmul_vjp,
+    .prepare = matmul_prepare,
+    .run = matmul_run,
+    .release = matmul_release,
+    .accumulate = &lti_op_matmul_codes_add,
+};
+
+const lti_op lti_op_matmul_codes_add = {
+    .name = "matmul_codes_add",
+    .min_in = 4,
+    .max_in = 4,
+    .n_out = 1,
+    .in_place = {8},
+    .shape = matmul_shape,
+    .prepare = matmul_prepare,
+    .run = matmul_run,
+    .release = matmul_release,
+};
+
 static bool worth_bf16(lt_t a, lt_t b, unsigned flags)
 {
     if (lt_rank(a) < 2 || lt_rank(b) < 2) return false;
@@ -271,8 +309,8 @@ static void match_types(lt_t *a, lt_t *b, unsigned flags)
     lt_dtype x = lt_type(*a), y = lt_type(*b);
     if ((x != LT_F32 && x != LT_BF16) || (y != LT_F32 && y != LT_BF16) || (x == LT_BF16 && y == LT_BF16)) return;
     if (worth_bf16(*a, *b, flags)) {
-        *a = lt_cast(*a, LT_BF16);
-        *b = lt_cast(*b, LT_BF16);
+        *a = lti_rounded(*a);
+        *b = lti_rounded(*b);
     } else if (x == LT_BF16) {
         *a = lt_cast(*a, LT_F32);
     } else if (y == LT_BF16 && lt_rank(*b) > 2) {
@@ -282,6 +320,12 @@ static void match_types(lt_t *a, lt_t *b, unsigned flags)
 
 lt_t lt_matmul(lt_t a, lt_t b, unsigned flags)
 {
-    if (!lt_is_nil(a) && !lt_is_nil(b) && a.graph == b.graph) match_types(&a, &b, flags);
-    return lti_emit(&lti_op_matmul, 2, (lt_t[]){a, b}, &(matmul_attr){flags}, sizeof(matmul_attr));
+    if (!lt_is_nil(a) && !lt_is_nil(b) && a.graph == b.graph) {
+        if (lti_is_activations(lt_type(a))) return lti_matmul_integer(a, b, flags);
+        match_types(&a, &b, flags);
+    }
+    matmul_attr attr = {flags};
+    if (lt_type(b) == LT_I8)
+        return lti_emit(&lti_op_matmul_codes, 3, (lt_t[]){a, b, lti_codes_scale(b, "matmul")}, &attr, sizeof attr);
+    return lti_emit(&lti_op_matmul, 2, (lt_t[]){a, b}, &attr, sizeof attr);
 }

@@ -20,9 +20,9 @@ extern "C" {
 
 typedef struct lt_convert_options {
     size_t size;
-    /* "f32", "f16", "bf16": the matrices' type; for GGUF files also a lattice lathe has an encoder for (q8_0, q4_0, ...:
-     * rounded to nearest, tensors chosen as lt_forecast_type says, q8_0 where that asks for one without an encoder).
-     * NULL: as they are stored; into a Hugging Face directory lattices are decoded to f32. */
+    /* "f32", "f16", "bf16": the matrices' type; for GGUF files also llama-quantize's names (q4_k_m, q4_0, ...), which say
+     * what each tensor gets: rounded to nearest, q8_0 where a type has no encoder. NULL: as they are stored; into a
+     * Hugging Face directory lattices are decoded to f32. */
     const char *type;
 } lt_convert_options;
 LT_API void lt_convert_options_init(lt_convert_options *options);
@@ -44,6 +44,9 @@ typedef struct lt_type_forecast {
     uint64_t type_bytes[LT_DTYPE_COUNT]; /* by type */
 } lt_type_forecast;
 LT_API LT_MUST_USE lt_status lt_forecast_type(lt_ctx *ctx, const char *path, lt_dtype type, lt_type_forecast *forecast);
+/* The same for the name of a type or of a mix: "q4_k_m". */
+LT_API LT_MUST_USE lt_status lt_forecast_mix(lt_ctx *ctx, const char *path, const char *name,
+                                             lt_type_forecast *forecast);
 
 #ifdef __cplusplus
 }

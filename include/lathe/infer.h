@@ -24,9 +24,10 @@ extern "C" {
 
 typedef struct lt_session_options {
     size_t size;
-    int64_t batch;                /* most rows at a time; default 1 */
-    int64_t length;               /* positions of the cache; 0: the model's context, 4096 at most */
-    const lt_quant_policy *quant; /* weights quantized on the way, as in training; NULL: as they are. Borrowed */
+    int64_t batch;  /* most rows at a time; default 1 */
+    int64_t length; /* positions of the cache; 0: the model's context, 4096 at most */
+    /* Weights quantized on the way, and activations, as in training; NULL: as they are. What it points to is borrowed. */
+    const lt_quant_policy *quant;
 } lt_session_options;
 LT_API void lt_session_options_init(lt_session_options *options);
 

@@ -30,10 +30,15 @@
 #include "lathe/models.h"  /* transformers, and every network as files */
 #include "lathe/convert.h" /* models from one format to another */
 #include "lathe/infer.h"   /* generation with a cache */
+#include "lathe/scheme.h"  /* the grids that numbers are put on */
+#include "lathe/observe.h" /* ranges of activations */
 #include "lathe/qat.h"     /* training on the grid that ships */
+#include "lathe/cluster.h" /* weights that share a few values */
 #include "lathe/train.h"   /* the loop, evaluation, checkpoints, reports */
+#include "lathe/ptq.h"     /* quantization without training */
 #include "lathe/evals.h"   /* tasks, comparison with a reference, robustness */
 #include "lathe/goldens.h" /* texts a model must still write */
+#include "lathe/int8.h"    /* networks that run in integers */
 /* clang-format on */
 
 #endif

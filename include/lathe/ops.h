@@ -60,8 +60,23 @@ LT_API lt_t lt_gather(lt_t table, lt_t index);
 typedef enum lt_matmul_flags { LT_TRANSPOSE_A = 1, LT_TRANSPOSE_B = 2 } lt_matmul_flags;
 /* [.., M, K] x [.., K, N] -> [.., M, N] after the transposes of the last two axes. Batch axes are equal, or b has none
  * (then a's leading axes are rows). b may be a lattice, bf16 or f16 value of two axes: [N, K]
- * with LT_TRANSPOSE_B (or [K, N] without). Both may be bf16, of any axes; sums and the result are f32 (lt_compute). */
+ * with LT_TRANSPOSE_B (or [K, N] without). Both may be bf16, of any axes; sums and the result are f32 (lt_compute).
+ * LT_I8 codes are multiplied with their scales, which are found at the node that made them. */
 LT_API lt_t lt_matmul(lt_t a, lt_t b, unsigned flags);
+/* x [.., K] as the activations that integer products take: LT_Q8_0, LT_Q8_1 or LT_Q8_K blocks, rounded as llama.cpp's
+ * runtime does (to nearest even; scales stored as the blocks store them), or LT_I8: codes -127 .. 127 with one scale a
+ * row, absmax / 127, f32, output 1 of the same node. lt_matmul of the result and a lattice (or LT_I8) value [N, K] with
+ * LT_TRANSPOSE_B sums in integers. The gradient passes straight through. K: whole blocks. */
+LT_API lt_t lt_quantize_activations(lt_t x, lt_dtype type);
+/* w [N, K] as LT_I8 codes -127 .. 127 with one scale a row, absmax / 127: what lt_quantize is for lattices. */
+LT_API lt_t lt_quantize_rows(lt_t w);
+/* The type llama.cpp gives the activations that meet a lattice: LT_Q8_0, LT_Q8_1 or LT_Q8_K; LT_F32 for types that are not
+ * multiplied in integers. */
+LT_API lt_dtype lt_activation_type(lt_dtype lattice);
+/* On: what integer products recorded so far and from here on pass back to x is summed in integers as well, of dy as int8 by
+ * rows and the weight as int8 by columns. Off, the default: in the type of lt_compute. Counts for calls of lt_grad from
+ * here on. */
+LT_API void lt_integer_backward(lt_graph *graph, bool on);
 
 /* ---- Normalisation: over the last axis C; w, b: [C] ---- */
 LT_API lt_t lt_rms_norm(lt_t x, lt_t w, double eps);           /* x / sqrt(mean x^2 + eps) w */
@@ -157,7 +172,7 @@ LT_API lt_t lt_head_loss(lt_t x, lt_t w, int n, const lt_head_term *terms, lt_t 
  * for types with an encoder: q4_0, q4_1, q5_0, q5_1, q8_0.
  * LT_EINVAL when the last axis is no multiple of the block. */
 LT_API lt_t lt_quantize(lt_t x, lt_dtype lattice);
-LT_API lt_t lt_dequantize(lt_t x); /* lattice -> f32 */
+LT_API lt_t lt_dequantize(lt_t x); /* lattice, or LT_I8 codes whose node has their scales -> f32 */
 
 /* ---- Side effects: they write params, return the new value, and run in the current phase (graph.h) ---- */
 LT_API lt_t lt_assign(lt_param *param, lt_t x); /* param = x; x of param's shape and type */
@@ -167,7 +182,7 @@ LT_API lt_t lt_accumulate(lt_param *param, lt_t x, lt_t fresh);
  * run when first + T > S. */
 LT_API lt_t lt_cache_write(lt_param *cache, lt_t x, lt_t first);
 /* A copy of the weight in another type (bf16, a lattice), kept in params under "<name>:<type>", made again only when the
- * weight's version has changed. No gradient. */
+ * weight's version has changed. Its cotangent is f32 and passes straight through. */
 LT_API lt_t lt_derived(lt_graph *graph, lt_param *source, lt_dtype type);
 
 #ifdef __cplusplus

@@ -11,6 +11,7 @@
 #ifndef LATHE_TRAIN_H
 #define LATHE_TRAIN_H
 
+#include "lathe/cluster.h"
 #include "lathe/data.h"
 #include "lathe/models.h"
 #include "lathe/optim.h"
@@ -55,6 +56,7 @@ typedef struct lt_train_progress {
     double tokens_per_second, seconds, eta;
     uint64_t rss_bytes;
     double accuracy;          /* of the last validation, for models with classes; NaN without */
+    double flips;             /* QAT: share of (a sample of) codes that changed since the last report; else NaN */
     const lt_op_share *times; /* [n_times], largest first: of the time in operators since the last report */
     int n_times;
     bool skipped;     /* a non-finite gradient: the update was left out */
@@ -97,8 +99,9 @@ typedef struct lt_train_config {
     bool prefetch;                 /* a thread fills the next batch while a step runs: same bits. Default true */
     uint64_t memory_limit;         /* bytes; 0: what the machine has */
     double max_seconds;            /* save and return LT_EINTERRUPTED after; 0: none */
-    lt_quant_policy quant;         /* QAT; type LT_F32 and embedding LT_F32: none */
+    lt_quant_policy quant;         /* QAT; empty, the default: none */
     double qat_start;              /* share of the steps trained in float first, default 0 */
+    lt_cluster_config cluster;     /* weight clustering: at the end weights are centroids (cluster.h); default: none */
     const volatile int *stop;      /* checked between micro-steps: nonzero saves and returns LT_EINTERRUPTED */
     void (*on_start)(void *user, const lt_train_start *start);
     void (*on_progress)(void *user, const lt_train_progress *progress);
@@ -144,13 +147,86 @@ typedef struct lt_eval_result {
 LT_API LT_MUST_USE lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_policy *quant,
                                          int64_t batch_size, lt_eval_result *result);
 
-/* Writes the model's codes: `path` (.safetensors) holds every tensor in its deployed type, lattice blocks as bytes,
- * with the types in the metadata. Reads the file back and compares every byte. `report` (may be NULL) receives a text:
- * tensors and bytes by type, fallbacks; free with lt_string_free. */
+/* Types under a budget: for every linear layer (those that `policy` has rules or no targets for are left to it) the
+ * lattice is chosen that keeps the rise of the loss smallest at `bits` bits a weight, over all those layers. The rise is
+ * measured on rows of `data`: half the squared rounding error weighed with squared gradients. The same data, weights and
+ * kernels choose the same. LT_EINVAL: nothing to choose for, a budget no types reach. */
+typedef struct lt_auto_bits lt_auto_bits;
+LT_API LT_MUST_USE lt_status lt_auto_bits_choose(lt_model *model, const lt_dataset *data, const lt_quant_policy *policy,
+                                                 double bits, lt_auto_bits **chosen);
+LT_API void lt_auto_bits_free(lt_auto_bits *chosen); /* NULL is fine */
+/* The policy's rules and one for each layer; patterns are the model's names. */
+LT_API const lt_quant_rule *lt_auto_bits_rules(const lt_auto_bits *chosen, int *count);
+/* tensor, type, bytes and rise, a line each, cells between tabs; and the sums. */
+LT_API const char *lt_auto_bits_table(const lt_auto_bits *chosen, double *bits, double *rise);
+
+/* How codes become a file, and what the file and its card say about them. */
+typedef struct lt_export_options {
+    size_t size;
+    const lt_quant_policy
+        *other;                /* other grids than the trained ones: the trained values are rounded again. NULL: no */
+    bool allow_other;          /* do it although values change; false: only where `other` holds the same ones */
+    const char *name;          /* of the model; NULL: "model" */
+    const char *base, *recipe; /* the model training began with; its configuration as YAML; NULL */
+    int64_t steps, tokens;     /* of training; 0: unknown */
+    const char *data_hash, *valid_hash; /* lt_dataset_hash; NULL */
+    double valid_nll;                   /* of the final evaluation; 0: unknown */
+    const lt_params *codes;             /* these, in the place of the policy's own (ptq.h). NULL; not with `other` */
+    const char *method;                 /* that made them: "gptq"; NULL */
+} lt_export_options;
+LT_API void lt_export_options_init(lt_export_options *options);
+
+typedef struct lt_exported {
+    int64_t tensors, weights; /* read back and found identical */
+    uint64_t bytes;
+    bool other; /* on another grid, where values changed: by `moved`, root mean square over root mean square */
+    double moved;
+    char *report; /* tensors and bytes by grid, fallbacks, the proof; free with lt_string_free */
+} lt_exported;
+
+/* Writes the model's codes, the very ones of an evaluation with this policy, and reads them back: every byte and every
+ * number is compared. `path` ends in .gguf: a file as llama.cpp reads it, rows moved and never quantized anew; else a
+ * safetensors file with every tensor under lathe's name, lattice blocks as bytes, types in the metadata. Steps, hashes
+ * and the policy go into keys "lathe.*". options NULL: defaults. Errors: LT_EINVAL (`other` changes values),
+ * LT_EUNSUPPORTED (GGUF has no such type), LT_ENONFINITE names the tensor, LT_EIO. */
+LT_API LT_MUST_USE lt_status lt_export(lt_model *model, const lt_quant_policy *policy, const char *path,
+                                       const lt_export_options *options, lt_exported *exported);
+/* The same with defaults; `report` may be NULL. */
 LT_API LT_MUST_USE lt_status lt_export_codes(lt_model *model, const lt_quant_policy *policy, const char *path,
                                              char **report);
-/* A model with the same config and tokenizer whose weights are the codes in the file, used in place (mapped):
- * for reading, as one opened frozen. Borrows the model's tokenizer: free it first. */
+
+/* ---- Quantized safetensors, as Transformers and vLLM read them ---- */
+typedef enum lt_quant_format {
+    LT_QUANT_GPTQ = 0,  /* int4 in groups of 128 (or others), with zero points or not */
+    LT_QUANT_AWQ,       /* the same with zero points, in another order of bytes */
+    LT_QUANT_BNB,       /* NF4 of bitsandbytes, with double quantization or not */
+    LT_QUANT_COMPRESSED /* compressed-tensors W8A8: int8 rows, int8 activations a token */
+} lt_quant_format;
+LT_API const char *lt_quant_format_name(lt_quant_format format); /* "gptq", "awq", "bnb", "compressed-tensors" */
+LT_API bool lt_quant_format_parse(const char *name, lt_quant_format *format);
+/* To be called before training: a policy that quantizes nothing becomes the format's usual one; integer grids of gptq and
+ * awq get scales in f16, as their files have them. LT_EINVAL says what the format holds where it is not the policy's. */
+LT_API LT_MUST_USE lt_status lt_quant_format_policy(lt_ctx *ctx, lt_quant_format format, lt_quant_policy *policy);
+/* Writes a Hugging Face directory whose linear layers have the codes of an evaluation with this policy, packed as the
+ * format has them, and reads it back: every byte, and every number it stands for against that evaluation's. Weights whose
+ * shape the format does not take, or on other grids, are written as numbers and named as not converted. A directory like
+ * that opens as any model (lt_model_open), dequantized. options->other is not for this. Errors: as lt_export; LT_EINVAL:
+ * the format cannot hold the policy. */
+LT_API LT_MUST_USE lt_status lt_export_quantized(lt_model *model, const lt_quant_policy *policy, lt_quant_format format,
+                                                 const char *directory, const lt_export_options *options,
+                                                 lt_exported *exported);
+
+/* README.md beside an export: types, proof, results, where it comes from (FILE.README.md where somebody else's README
+ * is). A result whose `tokens` is 0 is left out. */
+typedef struct lt_card_row {
+    const char *name;
+    const lt_eval_result *result;
+} lt_card_row;
+LT_API LT_MUST_USE lt_status lt_export_card(const lt_model *model, const char *path, const lt_export_options *options,
+                                            const lt_exported *exported, int n, const lt_card_row *rows);
+/* A model with the same config and tokenizer whose weights are the codes in the file, used in place (mapped): for
+ * reading, as one opened frozen; rows of a .gguf that lie in another order are copied. Borrows the model's tokenizer: free
+ * it first. */
 LT_API LT_MUST_USE lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded);
 
 /* report.html from metrics.jsonl files: SVG curves of loss, validation loss, learning rate, gradient norm; `table` is
