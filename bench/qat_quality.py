@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
 """What training on the grid is worth: float training and rounding afterwards, against QAT, on documents held back.
 
-    bench/qat_quality.py [--lathe build/release/lathe] [--model DIR] [--data TEXT] [--steps 500] [--seeds 3] [--type q4_0]
+    bench/qat_quality.py [--lathe build/release/lathe] [--model DIR] [--data TEXT] [--steps 500] [--seeds 3]
+                         [--grids int4:g32,int3:g32,int3:g32/lsq,ternary:g32,int2:g32/lsq,ternary]
 
-Every tenth document is held back. For each seed the model is trained twice for the same steps of 4 documents: in float
-(learning rates 3e-4 and 1e-3, the better one after rounding counts) and with --qat (1e-3). Both are then judged in the
-same deployed types, with the same fallbacks for rows that are no whole number of blocks.
+A grid is a type of --qat, and after a slash where its scales come from (--qat-scale). The last --held-back documents are
+not trained on. For each seed the model is trained for the same steps of 4 documents in float (3e-4), which is the control:
+its weights are rounded afterwards; and on each grid (1e-3, of 2 bits and ternary 3e-3). All are judged on the documents
+held back, in the deployed types: perplexity. The same by PyTorch: peers/torch_reference.py, its rows check, a and b.
 """
 import argparse
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import tempfile
+
+GRIDS = "int4:g32,int3:g32,int3:g32/lsq,ternary:g32,int2:g32/lsq,ternary"
 
 
 def documents(text):
@@ -27,6 +32,33 @@ def run(lathe, *arguments):
     return json.loads(done.stdout)
 
 
+class Bench:
+    def __init__(self, options, folder):
+        self.o = options
+        self.out = os.path.join(folder, "out")
+        with open(options.data, encoding="utf-8") as f:
+            docs = documents(f.read())
+        for name, part in (("train", docs[:-options.held_back]), ("valid", docs[-options.held_back:])):
+            setattr(self, name, os.path.join(folder, f"{name}.txt"))
+            with open(getattr(self, name), "w", encoding="utf-8") as f:
+                f.write("\n<|endoftext|>\n".join(part))
+
+    def trained(self, seed, rate, *options):
+        """Trains into self.out; perplexity of the last validation, on the grid if there is one."""
+        run(self.o.lathe, "train", "--model", self.o.model, "--data", self.train, "--valid-data", self.valid, "--steps",
+            str(self.o.steps), "--seed", str(seed), "--learning-rate", rate, "--resume", "never", "--out", self.out,
+            *options)
+        with open(os.path.join(self.out, "metrics.jsonl"), encoding="utf-8") as f:
+            return math.exp(json.loads(f.readlines()[-1])["valid_loss"])
+
+    def judged(self, model, *options):
+        return run(self.o.lathe, "eval", "--model", model, "--data", self.valid, *options)["perplexity"]
+
+
+def rate_of(grid):
+    return "3e-3" if grid.startswith(("int2", "ternary", "tq")) else "1e-3"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lathe", default="build/release/lathe")
@@ -34,30 +66,22 @@ def main():
     parser.add_argument("--data", default="../shared/data/text/tinystories-1700.txt")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--type", default="q4_0")
+    parser.add_argument("--held-back", type=int, default=200)
+    parser.add_argument("--grids", default=GRIDS)
     o = parser.parse_args()
-    with open(o.data, encoding="utf-8") as f:
-        docs = documents(f.read())
+    grids = [(grid, *grid.partition("/")[::2]) for grid in o.grids.split(",")]
+    types = list(dict.fromkeys(kind for _, kind, _ in grids))
     with tempfile.TemporaryDirectory() as folder:
-        for name, part in (("train", [d for i, d in enumerate(docs) if i % 10]), ("valid", docs[::10])):
-            with open(os.path.join(folder, f"{name}.txt"), "w", encoding="utf-8") as f:
-                f.write("\n<|endoftext|>\n".join(part))
-        train, valid, out = (os.path.join(folder, n) for n in ("train.txt", "valid.txt", "out"))
-
-        def trained(seed, rate, *options):
-            run(o.lathe, "train", "--model", o.model, "--data", train, "--valid-data", valid, "--steps", str(o.steps),
-                "--seed", str(seed), "--learning-rate", rate, "--resume", "never", "--out", out, *options)
-            return (run(o.lathe, "eval", "--model", out, "--data", valid)["perplexity"],
-                    run(o.lathe, "eval", "--model", out, "--data", valid, "--qat", o.type)["perplexity"])
-
-        start = run(o.lathe, "eval", "--model", o.model, "--data", valid)["perplexity"]
-        rounded = run(o.lathe, "eval", "--model", o.model, "--data", valid, "--qat", o.type)["perplexity"]
-        print(f"{len(docs[::10])} documents held back; as it is {start:.4f}, rounded to {o.type} {rounded:.4f}")
-        print("seed   float   rounded afterwards   trained on the grid")
+        bench = Bench(o, folder)
+        print(f"as it is: {bench.judged(o.model):.4f}; rounded without training: "
+              + ", ".join(f"{kind} {bench.judged(o.model, '--qat', kind):.4f}" for kind in types), flush=True)
         for seed in range(o.seeds):
-            control = min((trained(seed, rate) for rate in ("3e-4", "1e-3")), key=lambda pair: pair[1])
-            qat = trained(seed, "1e-3", "--qat", o.type)
-            print(f"{seed:4} {control[0]:8.4f} {control[1]:16.4f} {qat[1]:20.4f}", flush=True)
+            float_trained = bench.trained(seed, "3e-4")
+            print(f"seed {seed}: float training {float_trained:.4f}; rounded afterwards: "
+                  + ", ".join(f"{kind} {bench.judged(bench.out, '--qat', kind):.4f}" for kind in types), flush=True)
+            for name, kind, scale in grids:
+                options = ["--qat", kind] + (["--qat-scale", scale] if scale else [])
+                print(f"seed {seed}: {name:16} {bench.trained(seed, rate_of(kind), *options):.4f}", flush=True)
 
 
 if __name__ == "__main__":

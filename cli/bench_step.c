@@ -94,7 +94,9 @@ static int choose_config(bench *b)
     c->checkpoint = b->o->checkpoint;
     if (b->o->seq > c->context) c->context = b->o->seq;
     lt_quant_policy_init(&b->policy);
-    lt_dtype_parse(b->o->qat_type, &b->policy.type);
+    if (lt_quant_policy_parse(b->cli->ctx, b->o->qat_type, &b->policy) != LT_OK)
+        return cli_fail(b->cli, EXIT_USAGE, "--qat-type: %s", lt_ctx_message(b->cli->ctx));
+    if (b->o->qat_activations) lt_activations_parse(b->o->qat_activations, &b->policy.activations);
     b->compute = LT_F32;
     if (!strcmp(b->o->compute, "bf16")) b->compute = LT_BF16;
     double f32, bf16;
@@ -118,6 +120,7 @@ static lt_status record(bench *b, lt_graph *g, lt_t *loss)
     int64_t shape[] = {b->o->batch, b->o->seq};
     int32_t vocab = (int32_t)b->config.vocab;
     lt_compute(g, b->compute);
+    lt_weight_copies(g, b->o->max_grad_norm > 0);
     if (!strcmp(b->o->store, "bf16")) lt_store_activations(g, LT_BF16);
     if (!strcmp(b->o->step, "qat")) lt_qat_attach(g, &b->policy);
     lt_t tokens = lt_index_input(g, "tokens", 2, shape, 0, vocab);    /* [B, T] */

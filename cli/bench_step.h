@@ -5,9 +5,11 @@
 #include "cli/cli.h"
 
 typedef struct cli_bench_step {
-    const char *step, *shape, *qat_type, *optimizer, *store;
-    const char *threads; /* "0", "2" or "1,2" */
-    const char *compute; /* "f32", "bf16" or "auto" */
+    const char *step, *shape, *optimizer, *store;
+    const char *qat_type;        /* as --qat of lathe train */
+    const char *qat_activations; /* NULL: what the type says */
+    const char *threads;         /* "0", "2" or "1,2" */
+    const char *compute;         /* "f32", "bf16" or "auto" */
     int64_t batch, seq, steps;
     double max_grad_norm;
     bool checkpoint;

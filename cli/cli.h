@@ -35,7 +35,7 @@ typedef struct cli {
 
 /* ---- Verbs ---- */
 extern const cli_verb cli_verb_demo, cli_verb_train, cli_verb_eval, cli_verb_inspect, cli_verb_doctor, cli_verb_bench,
-    cli_verb_tokenize, cli_verb_convert, cli_verb_generate;
+    cli_verb_tokenize, cli_verb_convert, cli_verb_generate, cli_verb_cluster, cli_verb_quantize;
 
 /* Nonzero once a signal asked to stop: its number. */
 extern volatile int cli_stop;
@@ -91,14 +91,47 @@ int cli_make_output(cli *cli, const char *directory);
 bool cli_is_directory(const char *path);
 bool cli_ends_with(const char *text, const char *end);
 
-/* ---- Quantization options that train and eval share (quant_options.c) ---- */
+/* ---- Quantization options that train, eval and generate share (quant_options.c) ---- */
 typedef struct cli_quant {
-    const char *type, *embedding, *targets;
+    const char *type, *embedding, *targets, *activations, *scale, *gradient;
+    cli_list tensor_types;
+    double damping, freeze;
+    lt_quant_rule *rules; /* [n_rules]: what the policy borrows; cli_quant_free */
+    char **texts;
+    int n_rules;
 } cli_quant;
+#define CLI_QUANT_OPTIONS(AT, group_, what_)                                                                           \
+    {"qat", CLI_TEXT, AT(quant.type), .group = group_, .value = "TYPE", .help = what_ CLI_QUANT_TYPES},                \
+        {"qat_embedding",                                                                                              \
+         CLI_TEXT,                                                                                                     \
+         AT(quant.embedding),                                                                                          \
+         .group = group_,                                                                                              \
+         .value = "TYPE",                                                                                              \
+         .help = "type of the embedding and the head, one for both uses of a tied matrix; left out: f32, or the "      \
+                 "mix's"},                                                                                             \
+        {"qat_targets",   CLI_TEXT,        AT(quant.targets),                                                          \
+         .group = group_, .value = "GLOB", .help = "parameters --qat is for; every linear layer when left out"},       \
+        {"tensor_type",                                                                                                \
+         CLI_LIST,                                                                                                     \
+         AT(quant.tensor_types),                                                                                       \
+         .group = group_,                                                                                              \
+         .value = "GLOB=TYPE,..",                                                                                      \
+         .help = "other types for single tensors: '*.ffn_down.weight=q6_k'. The first that matches; may be repeated"}, \
+    {                                                                                                                  \
+        "qat_activations", CLI_CHOICE, AT(quant.activations), "none", group_,                                          \
+            "what meets a quantized weight is rounded to; products are then sums of integers. runtime: as llama.cpp "  \
+            "does for the weight's lattice",                                                                           \
+            .choices = "none|runtime|int8_token|int8_static"                                                           \
+    }
+#define CLI_QUANT_TYPES                                                                                                \
+    ": f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k .. q6_k, tq1_0, tq2_0, mxfp4, nf4, fp4 for every linear layer; "  \
+    "q4_k_m and the like: llama-quantize's choice for each tensor (mix:q4_0 where the name is a type's, too); "        \
+    "intN[:gG|channel|tensor][,asym], ternary, fp8; w8a8, w4a16"
 #define CLI_QUANT_LATER                                                                                                \
     "q4_1|q5_0|q5_1|q2_k*|q3_k*|q4_k*|q5_k*|q6_k|tq1_0|tq2_0|mxfp4|nf4|int[0-9]*|fp8|ternary|w*a*|f16|bf16"
-/* False when neither type is given: `policy` then quantizes nothing. */
-bool cli_quant_policy(const cli_quant *quant, lt_quant_policy *policy);
+/* The options as a policy, which borrows from `quant`; *given: it quantizes something. An exit code. */
+int cli_quant_policy(cli *cli, cli_quant *quant, lt_quant_policy *policy, bool *given);
+void cli_quant_free(cli_quant *quant); /* a zeroed one is fine */
 
 /* ---- How rows of .jsonl become tokens: options that train and eval share (row_options.c) ---- */
 typedef struct cli_rows {

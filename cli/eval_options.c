@@ -15,12 +15,7 @@ static const cli_option options[] = {
      .help = "take the weights from these exported codes; --model gives config and tokenizer"},
     {"reference", CLI_TEXT, AT(reference), .group = MODEL, .value = "DIR",
      .help = "compare with this model (the original of a compressed one): KL, top-1 agreement, what changed most"},
-    {"qat", CLI_CHOICE, AT(quant.type), .group = MODEL, .value = "TYPE", .choices = "q4_0|q8_0",
-     .later = CLI_QUANT_LATER, .help = "round linear layers to this type (q4_0, q8_0) on the way, as training does"},
-    {"qat_embedding", CLI_CHOICE, AT(quant.embedding), "f32", MODEL, "type of the embedding and a tied head",
-     .choices = "f32|q4_0|q8_0", .later = CLI_QUANT_LATER},
-    {"qat_targets", CLI_TEXT, AT(quant.targets), .group = MODEL, .value = "GLOB",
-     .help = "parameters --qat is for; every linear layer when left out"},
+    CLI_QUANT_OPTIONS(AT, MODEL, "round linear layers to this type on the way, as training does"),
 
     {"data", CLI_TEXT, AT(data), .group = DATA, .value = "PATH",
      .help = "text (documents separated by a line <|endoftext|>), .jsonl of texts, conversations, choices, "

@@ -18,12 +18,12 @@
 
 volatile int cli_stop;
 
-static const cli_verb *const verbs[] = {&cli_verb_demo,     &cli_verb_train,    &cli_verb_eval,
-                                        &cli_verb_generate, &cli_verb_inspect,  &cli_verb_doctor,
-                                        &cli_verb_bench,    &cli_verb_tokenize, &cli_verb_convert};
+static const cli_verb *const verbs[] = {&cli_verb_demo,    &cli_verb_train,   &cli_verb_eval,    &cli_verb_generate,
+                                        &cli_verb_inspect, &cli_verb_doctor,  &cli_verb_bench,   &cli_verb_tokenize,
+                                        &cli_verb_convert, &cli_verb_cluster, &cli_verb_quantize};
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
-static const char *const verbs_to_come[] = {"dump",  "quantize", "prune", "factor",   "cluster",
-                                            "merge", "search",   "run",   "rollback", "compress"};
+static const char *const verbs_to_come[] = {"dump",   "prune", "factor",   "merge",
+                                            "search", "run",   "rollback", "compress"};
 enum { N_TO_COME = sizeof verbs_to_come / sizeof *verbs_to_come };
 
 /* The OpenBLAS kernels this CPU can run, or NULL to leave the choice to OpenBLAS. */

@@ -1,16 +1,95 @@
-/* quant_options.c - from the words of --qat and --qat-embedding to a policy. */
+/* quant_options.c - from the words of --qat and its companions to a policy. */
 #include "cli/cli.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
-bool cli_quant_policy(const cli_quant *quant, lt_quant_policy *policy)
+void cli_quant_free(cli_quant *quant)
+{
+    for (int i = 0; i < quant->n_rules; i++) free(quant->texts[i]);
+    free(quant->texts);
+    free(quant->rules);
+    quant->texts = NULL;
+    quant->rules = NULL;
+    quant->n_rules = 0;
+}
+
+static int no_memory(cli *c)
+{
+    return cli_fail(c, EXIT_MEMORY, "out of memory while reading the options");
+}
+
+/* One rule; `text` of `length` bytes is copied. */
+static int add_rule(cli *c, cli_quant *q, const char *text, size_t length)
+{
+    size_t room = (size_t)q->n_rules + 1;
+    lt_quant_rule *rules = realloc(q->rules, room * sizeof *rules);
+    if (rules) q->rules = rules;
+    char **texts = rules ? realloc(q->texts, room * sizeof *texts) : NULL;
+    if (texts) q->texts = texts;
+    char *copy = texts ? strndup(text, length) : NULL;
+    if (!copy) return no_memory(c);
+    q->texts[q->n_rules] = copy;
+    if (lt_quant_rule_parse(c->ctx, copy, &q->rules[q->n_rules++]) == LT_OK) return EXIT_DONE;
+    return cli_fail(c, EXIT_USAGE, "--tensor-type: %s", lt_ctx_message(c->ctx));
+}
+
+/* "a=x,b=y": a comma ends a rule when a '=' comes before the next one; types have commas, too. */
+static int add_rules(cli *c, cli_quant *q, const char *text)
+{
+    int code = EXIT_DONE;
+    while (*text && !code) {
+        size_t n = strcspn(text, ",");
+        while (text[n]) {
+            const char *next = text + n + 1;
+            if (memchr(next, '=', strcspn(next, ","))) break;
+            n += 1 + strcspn(next, ",");
+        }
+        code = add_rule(c, q, text, n);
+        text += n + (text[n] == ',');
+    }
+    return code;
+}
+
+/* In a mix the embedding has the mix's type: another one is a rule after the user's. */
+static int set_embedding(cli *c, cli_quant *q, lt_quant_policy *policy)
+{
+    static const char *const names[] = {"token_embd.weight", "output.weight"};
+    char text[128];
+    int code = EXIT_DONE;
+    if (!q->embedding) return code;
+    if (lt_scheme_parse(c->ctx, q->embedding, &policy->embedding) != LT_OK)
+        return cli_fail(c, EXIT_USAGE, "--qat-embedding: %s", lt_ctx_message(c->ctx));
+    for (int i = 0; i < 2 && policy->mix && !code; i++) {
+        int n = snprintf(text, sizeof text, "%s=%.64s", names[i], q->embedding);
+        code = add_rule(c, q, text, (size_t)n);
+    }
+    return code;
+}
+
+int cli_quant_policy(cli *c, cli_quant *q, lt_quant_policy *policy, bool *given)
 {
     lt_quant_policy_init(policy);
-    policy->type = policy->embedding = LT_F32;
-    if (quant->type) lt_dtype_parse(quant->type, &policy->type);
-    if (quant->embedding) lt_dtype_parse(quant->embedding, &policy->embedding);
-    policy->targets = quant->targets;
-    return policy->type != LT_F32 || policy->embedding != LT_F32;
+    *given = false;
+    int code = EXIT_DONE;
+    if (q->activations && !lt_activations_parse(q->activations, &policy->activations))
+        return cli_fail(c, EXIT_USAGE, "--qat-activations: '%s' is not known", q->activations);
+    if (q->type && lt_quant_policy_parse(c->ctx, q->type, policy) != LT_OK)
+        return cli_fail(c, EXIT_USAGE, "--qat: %s", lt_ctx_message(c->ctx));
+    if (q->scale && !lt_scale_rule_parse(q->scale, &policy->scale))
+        return cli_fail(c, EXIT_USAGE, "--qat-scale: '%s' is not known", q->scale);
+    if (q->gradient && !lt_round_gradient_parse(q->gradient, &policy->gradient))
+        return cli_fail(c, EXIT_USAGE, "--qat-gradient: '%s' is not known", q->gradient);
+    for (int i = 0; i < q->tensor_types.count && !code; i++) code = add_rules(c, q, q->tensor_types.items[i]);
+    if (!code) code = set_embedding(c, q, policy);
+    policy->targets = q->targets;
+    policy->damping = q->damping;
+    policy->freeze_threshold = q->freeze;
+    policy->rules = q->rules;
+    policy->n_rules = q->n_rules;
+    *given = !lt_quant_policy_empty(policy);
+    return code;
 }
 
 json_t *cli_eval_json(const lt_eval_result *r)

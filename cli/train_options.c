@@ -10,6 +10,7 @@
 #define RANGE "Range test of the learning rate"
 #define OUTPUT "Output"
 #define QAT "Quantization-aware training"
+#define CLUSTERS "Weight clustering"
 
 static const cli_option options[] = {
     {"model", CLI_TEXT, AT(model), .group = MODEL, .value = "DIR",
@@ -96,21 +97,45 @@ static const cli_option options[] = {
     {"lr_find_steps", CLI_INT, AT(lr_find_steps), "100", RANGE, "steps from one to the other", .low = 10,
      .high = 100000},
 
-    {"qat", CLI_CHOICE, AT(quant.type), .group = QAT, .value = "TYPE", .choices = "q4_0|q8_0", .later = CLI_QUANT_LATER,
-     .help = "train linear layers on the grid of this type (q4_0, q8_0); the codes are exported and evaluated"},
-    {"qat_embedding", CLI_CHOICE, AT(quant.embedding), "f32", QAT, "type of the embedding and a tied head",
-     .choices = "f32|q4_0|q8_0", .later = CLI_QUANT_LATER},
-    {"qat_targets", CLI_TEXT, AT(quant.targets), .group = QAT, .value = "GLOB",
-     .help = "parameters --qat is for; every linear layer when left out"},
+    CLI_QUANT_OPTIONS(AT, QAT, "train linear layers on the grid of this type; its codes are exported and evaluated"),
+    {"auto_bits", CLI_REAL, AT(auto_bits), "0", QAT, .low = 0, .high = 32,
+     .help = "in place of --qat: choose each linear layer's type so that all together take this many bits a weight; "
+             "what rounding costs is measured on the training data. 0: not"},
+    {"qat_init", CLI_CHOICE, AT(qat_init), "none", QAT,
+     "change the weights before the first step so that they round better: gptq (columns corrected for the errors "
+     "before "
+     "them), awq or smoothquant (channels scaled, the same function); measured on the training data",
+     .choices = "none|gptq|awq|smoothquant"},
     {"qat_start", CLI_REAL, C(qat_start), "0", QAT, "share of the steps trained in float first", .low = 0, .high = 1},
-    {"qat_activations", CLI_CHOICE, AT(only_none), "none", QAT, "type of activations", .choices = "none",
-     .later = "runtime|int8_token|int8_static"},
-    {"qat_scale", CLI_CHOICE, AT(only_dynamic), "dynamic", QAT, "where the scales come from", .choices = "dynamic",
-     .later = "lsq|lsq+|pact"},
-    {"qat_gradient", CLI_CHOICE, AT(only_ste), "ste", QAT, "gradient through the rounding", .choices = "ste",
-     .later = "clip|prox"},
+    {"qat_scale", CLI_CHOICE, AT(quant.scale), "dynamic", QAT,
+     "where the scales of integer grids come from: absmax, the least squared error, or learned",
+     .choices = "dynamic|mse|lsq|lsq+|range|pact"},
+    {"qat_gradient", CLI_CHOICE, AT(quant.gradient), "ste", QAT,
+     "gradient through the rounding: straight, 0 outside of the grid's range (of the number, of its code), or weights "
+     "drawn to the grid after each step",
+     .choices = "ste|clip|clip_code|prox"},
+    {"qat_damping", CLI_REAL, AT(quant.damping), "0", QAT,
+     "draw weights to their grid by this times the squared distance, rising along half a cosine", .low = 0,
+     .high = 1e6},
+    {"qat_freeze", CLI_REAL, AT(quant.freeze), "0", QAT,
+     "integer grids: hold weights whose average share of code flips passes this; 0: none", .low = 0, .high = 1},
     {"export", CLI_TEXT, AT(export_path), .group = QAT, .value = "FILE",
-     .help = "where the codes go (.safetensors); OUT/codes.safetensors when left out"},
+     .help = "where the codes go: .gguf as llama.cpp reads it, or .safetensors; OUT/codes.safetensors when left out"},
+    {"export_format", CLI_CHOICE, AT(export_format), "file", QAT,
+     "a directory in place of the file, as Transformers and vLLM read it: int4 groups of gptq or awq, NF4 of "
+     "bitsandbytes, W8A8 of compressed-tensors; --qat is the format's usual grid when left out",
+     .choices = "file|gptq|awq|bnb|compressed-tensors"},
+    {"export_type", CLI_TEXT, AT(export_type), .group = QAT, .value = "TYPE",
+     .help = "another type that holds the same values (tq2_0 for ternary weights)"},
+    {"export_other_type", CLI_SWITCH, AT(export_other_type), .group = QAT,
+     .help = "allow an --export-type that does not: it rounds the trained values a second time"},
+
+    {"clusters", CLI_INT, AT(cluster.clusters), "0", CLUSTERS, .low = 0, .high = 256,
+     .help = "matrices share so many values each, 2 to 256: OUT gets them, and clusters.safetensors packed. 0: none"},
+    {"cluster_mode", CLI_CHOICE, AT(cluster.mode), "centroids", CLUSTERS,
+     "train the centroids, each weight keeping its own; or the weights, straight through the look-up",
+     .choices = "centroids|ste"},
+    CLI_CLUSTER_OPTIONS(AT, CLUSTERS),
 
     {"out", CLI_TEXT, C(out), .group = OUTPUT, .value = "DIR",
      .help = "gets the model, config.yaml, run.json, metrics.jsonl, report.html and checkpoints/"},
@@ -130,11 +155,11 @@ static const cli_option options[] = {
 };
 
 static const char *const later[] = {
-    "tensor-type",    "auto-bits",    "lora-rank",    "lora-alpha",  "lora-targets",    "lora-dropout",  "rslora",
-    "dora",           "lora-init",    "lora-budget",  "preference",  "lora-plus-ratio", "base-type",     "lora-inside",
-    "teacher",        "teacher-dump", "kd-loss",      "kd-weight",   "kd-temperature",  "kd-hidden",     "kd-attention",
-    "kd-relations",   "kd-on-policy", "kd-tail",      "init-from",   "prune-sparsity",  "prune-pattern", "prune-score",
-    "prune-schedule", "prune-regrow", "share-layers", "prune-start", "prune-end",       "prune-every",   NULL,
+    "lora-rank",    "lora-alpha",  "lora-targets",    "lora-dropout",  "rslora",       "dora",           "lora-init",
+    "lora-budget",  "preference",  "lora-plus-ratio", "base-type",     "lora-inside",  "teacher",        "teacher-dump",
+    "kd-loss",      "kd-weight",   "kd-temperature",  "kd-hidden",     "kd-attention", "kd-relations",   "kd-on-policy",
+    "kd-tail",      "init-from",   "prune-sparsity",  "prune-pattern", "prune-score",  "prune-schedule", "prune-regrow",
+    "share-layers", "prune-start", "prune-end",       "prune-every",   NULL,
 };
 
 const cli_verb cli_verb_train = {

@@ -2,7 +2,7 @@
 #ifndef CLI_TRAIN_OPTIONS_H
 #define CLI_TRAIN_OPTIONS_H
 
-#include "cli/cli.h"
+#include "cli/cluster_options.h"
 
 typedef struct train_options {
     cli_common common;
@@ -12,9 +12,12 @@ typedef struct train_options {
     bool append_eos;
     cli_rows rows;
     cli_quant quant;
-    const char *export_path, *save_dtype;
-    const char *only_none, *only_dynamic, *only_ste; /* options with one value in this version */
-    bool lr_find;                                    /* the range test in place of training */
+    cli_cluster cluster;
+    const char *export_path, *export_type, *export_format, *save_dtype;
+    bool export_other_type;
+    double auto_bits;
+    const char *qat_init;
+    bool lr_find; /* the range test in place of training */
     double lr_find_low, lr_find_high;
     int64_t lr_find_steps;
     lt_train_config config; /* the table writes the library's config directly */

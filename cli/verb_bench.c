@@ -36,8 +36,11 @@ static const cli_option options[] = {
      .help = "compute activations again in the backward"},
     {"store_activations", CLI_CHOICE, AT(step.store), "f32", GROUP, "type in which the backward's values are kept",
      .choices = "f32|bf16"},
-    {"qat_type", CLI_CHOICE, AT(step.qat_type), "q4_0", GROUP, "type of the linear layers in --step qat",
-     .choices = "q4_0|q8_0", .later = CLI_QUANT_LATER},
+    {"qat_type", CLI_TEXT, AT(step.qat_type), "q4_0", GROUP, .value = "TYPE",
+     .help = "grid of the linear layers in --step qat, as --qat of lathe train has it"},
+    {"qat_activations", CLI_CHOICE, AT(step.qat_activations), .group = GROUP,
+     .help = "activations in --step qat; runtime: as llama.cpp pairs them with the type, products in integers",
+     .choices = "none|runtime|int8_token"},
     {"compute", CLI_CHOICE, AT(step.compute), "f32", GROUP,
      "type of the factors of products; auto: the faster one, measured", .choices = "auto|f32|bf16"},
     {"threads", CLI_TEXT, AT(step.threads), "0", GROUP, .value = "N[,N...]",
@@ -64,9 +67,19 @@ const cli_verb cli_verb_bench = {
     .run = verb_bench,
 };
 
-static const char *const of_steps[] = {
-    "step",     "shape",         "batch",   "seq", "steps", "optimizer", "checkpoint_activations", "store_activations",
-    "qat_type", "max_grad_norm", "compute", NULL};
+static const char *const of_steps[] = {"step",
+                                       "shape",
+                                       "batch",
+                                       "seq",
+                                       "steps",
+                                       "optimizer",
+                                       "checkpoint_activations",
+                                       "store_activations",
+                                       "qat_type",
+                                       "qat_activations",
+                                       "max_grad_norm",
+                                       "compute",
+                                       NULL};
 static const char *const of_model[] = {"prompt_tokens", "tokens", "batch_size", NULL};
 
 /* The first of the options that was given, or NULL. */

@@ -22,10 +22,9 @@ static const cli_option options[] = {
      .help = "what to write: a directory, .gguf, .safetensors or .h5. The second word"},
     {"to", CLI_CHOICE, AT(to), "auto", "Files", "format of the output; auto: by its name",
      .choices = "auto|hf|gguf|safetensors|hdf5", .later = "peft|mlx|onnx|c"},
-    {"type", CLI_CHOICE, AT(type), .group = "Files", .value = "TYPE",
-     .choices = "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1", .later = CLI_QUANT_LATER,
-     .help =
-         "type of the matrices; as stored when left out. Lattices (q8_0, q4_0, ...) are for .gguf, rounded to nearest"},
+    {"type", CLI_TEXT, AT(type), .group = "Files", .value = "TYPE",
+     .help = "type of the matrices: f32, f16, bf16; as stored when left out. For .gguf also llama-quantize's names, "
+             "which say what each tensor gets: q8_0, q4_0, q4_k_m, q6_k, ..; rounded to nearest"},
 };
 
 static int verb_convert(cli *cli, void *target);

@@ -23,8 +23,7 @@ static const cli_option options[] = {
     {"out", CLI_TEXT, AT(out), "lathe-demo", "Demo", "directory for models, codes and report.html", .value = "DIR"},
     {"steps", CLI_INT, AT(steps), "360", "Demo", "float steps; half as many follow on each of the two ways", .low = 4,
      .high = 1e6},
-    {"qat", CLI_CHOICE, AT(type), "q4_0", "Demo", "type to train for", .value = "TYPE", .choices = "q4_0|q8_0",
-     .later = CLI_QUANT_LATER},
+    {"qat", CLI_TEXT, AT(type), "q4_0", "Demo", "type to train for: q4_0, q8_0, q4_k_m, tq2_0, ..", .value = "TYPE"},
 };
 
 static int verb_demo(cli *cli, void *target);
@@ -55,7 +54,10 @@ static const char *const row_names[N_ROWS] = {"float, the start", "float, traine
 typedef struct demo {
     cli *cli;
     const demo_options *o;
-    lt_quant_policy policy;
+    cli_quant quant;
+    lt_quant_policy policy; /* borrows from `quant` */
+    lt_exported exported;   /* what was proved of the last export */
+    char *codes[N_RUNS];    /* paths of exports */
     lt_dataset *train, *valid;
     char *folders[N_RUNS];
     lt_train_result runs[N_RUNS];
@@ -113,16 +115,31 @@ static lt_status train(demo *d, lt_model *model, int run)
     return status == LT_OK ? lt_model_save(model, d->folders[run], "F32") : status;
 }
 
-/* Writes the model's codes beside it and evaluates what is in the file. */
+static bool has_type(const demo *d)
+{
+    return d->policy.mix || d->policy.weights.kind == LT_SCHEME_TYPE;
+}
+
+/* Writes the model's codes beside it, as the file that runs elsewhere, and evaluates what is in the file. */
 static lt_status export(demo *d, lt_model *model, int run, int row)
 {
+    lt_ctx *ctx = d->cli->ctx;
     lt_model *coded = NULL;
-    char *path = cli_join(d->folders[run], "codes.safetensors");
-    lt_status status = path ? lt_export_codes(model, &d->policy, path, NULL) : LT_ENOMEM;
+    lt_export_options how;
+    lt_export_options_init(&how);
+    how.name = "lathe-demo";
+    how.steps = d->runs[run].steps, how.tokens = d->runs[run].tokens;
+    how.data_hash = lt_dataset_hash(d->train), how.valid_hash = lt_dataset_hash(d->valid);
+    if (d->exported.report) lt_string_free(ctx, d->exported.report);
+    d->exported.report = NULL;
+    char *path = cli_join(d->folders[run], has_type(d) ? "model.gguf" : "codes.safetensors");
+    d->codes[run] = path;
+    lt_status status = path ? lt_export(model, &d->policy, path, &how, &d->exported) : LT_ENOMEM;
     if (status == LT_OK) status = lt_model_with_codes(model, path, &coded);
     if (status == LT_OK) status = lt_evaluate(coded, d->valid, NULL, 0, &d->rows[row]);
     lt_model_free(coded);
-    free(path);
+    const lt_card_row rows[] = {{"float, the start", &d->rows[ROW_START]}, {"this file", &d->rows[row]}};
+    if (status == LT_OK) status = lt_export_card(model, path, &how, &d->exported, 2, rows);
     return status;
 }
 
@@ -190,8 +207,10 @@ static double recovered(const demo *d)
 static int answer(const demo *d, double seconds)
 {
     static const char *const keys[N_ROWS] = {"start", "float", "rounded", "qat"};
-    json_t *o = json_pack("{s:s, s:s, s:o, s:o}", "out", d->o->out, "type", d->o->type, "seconds", cli_real(seconds),
-                          "recovered", cli_real(recovered(d)));
+    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:s, s:{s:I, s:I, s:I}}", "out", d->o->out, "type", d->o->type,
+                          "seconds", cli_real(seconds), "recovered", cli_real(recovered(d)), "export", d->codes[QAT],
+                          "proof", "tensors", (json_int_t)d->exported.tensors, "weights",
+                          (json_int_t)d->exported.weights, "bytes", (json_int_t)d->exported.bytes);
     for (int i = 0; i < N_ROWS && o; i++) json_object_set_new(o, keys[i], cli_eval_json(&d->rows[i]));
     return cli_answer(d->cli, o);
 }
@@ -212,6 +231,10 @@ static int tell(const demo *d, double seconds)
                 "%.4f -> %.4f; float %.4f).\n",
                 share < 1 ? 100 * share : 100, share > 1 ? " and more" : "", d->rows[ROW_ROUNDED].nll,
                 d->rows[ROW_QAT].nll, d->rows[ROW_FLOAT].nll);
+        char t[3][32];
+        printf("%s: %s tensors, %s weights, %s bytes, read back: identical to what was trained\n", d->codes[QAT],
+               cli_thousands(t[0], d->exported.tensors), cli_thousands(t[1], d->exported.weights),
+               cli_thousands(t[2], (int64_t)d->exported.bytes));
         printf("%s on %d threads; curves in %s/report.html\n", cli_clock(clock, seconds), lt_threads(), d->o->out);
     }
     free(table);
@@ -220,9 +243,10 @@ static int tell(const demo *d, double seconds)
 
 static int prepare(demo *d)
 {
-    cli_quant quant = {.type = d->o->type, .embedding = d->o->type};
-    cli_quant_policy(&quant, &d->policy);
-    int code = EXIT_DONE;
+    bool given;
+    d->quant = (cli_quant){.type = d->o->type};
+    int code = cli_quant_policy(d->cli, &d->quant, &d->policy, &given);
+    if (!code && !d->policy.mix && d->policy.weights.kind == LT_SCHEME_TYPE) d->policy.embedding = d->policy.weights;
     for (int i = 0; i < N_RUNS && !code; i++) {
         d->folders[i] = cli_join(d->o->out, run_folders[i]);
         code = d->folders[i] ? cli_make_output(d->cli, d->folders[i])
@@ -244,7 +268,12 @@ static int verb_demo(cli *c, void *target)
         else
             code = status == LT_OK ? tell(&d, cli_seconds() - start) : cli_fail_status(c, status, false);
     }
-    for (int i = 0; i < N_RUNS; i++) free(d.folders[i]);
+    for (int i = 0; i < N_RUNS; i++) {
+        free(d.folders[i]);
+        free(d.codes[i]);
+    }
+    if (d.exported.report) lt_string_free(c->ctx, d.exported.report);
+    cli_quant_free(&d.quant);
     lt_dataset_free(d.train);
     lt_dataset_free(d.valid);
     return code;

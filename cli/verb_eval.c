@@ -3,6 +3,7 @@
 #include "cli/eval_options.h"
 #include "data/sets/set_rows.h"
 #include "lathe/plan.h"
+#include "qat/policy.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +15,8 @@ typedef struct opened {
     lt_model *base, *coded, *reference;
     lt_model *model; /* the one that is evaluated: base or coded */
     lt_chat *chat;
-    lt_quant_policy policy;
+    cli_quant quant;
+    lt_quant_policy policy; /* borrows from `quant` */
     bool quantized;
     char *label_prompt, *delimiter; /* with \n as a line end */
 } opened;
@@ -138,9 +140,8 @@ static int fill_options(cli *c, const eval_options *o, opened *m, lt_eval_option
 
 static lt_status open_models(cli *c, const eval_options *o, opened *m)
 {
-    m->quantized = cli_quant_policy(&o->quant, &m->policy);
-    lt_status status =
-        m->quantized ? lt_model_open(c->ctx, o->model, &m->base) : lt_model_open_frozen(c->ctx, o->model, &m->base);
+    lt_status status = lti_quant_weights_stay(&m->policy) ? lt_model_open_frozen(c->ctx, o->model, &m->base)
+                                                          : lt_model_open(c->ctx, o->model, &m->base);
     if (status == LT_OK && o->codes) status = lt_model_with_codes(m->base, o->codes, &m->coded);
     if (status == LT_OK && o->reference) status = lt_model_open_frozen(c->ctx, o->reference, &m->reference);
     m->model = m->coded ? m->coded : m->base;
@@ -215,13 +216,16 @@ int cli_eval(cli *c, void *target)
         return cli_fail(c, EXIT_USAGE,
                         o->data ? "--data and --suite exclude each other"
                                 : "no data; give --data FILE or a directory, or --suite DIR");
-    if (o->codes && (o->quant.type || strcmp(o->quant.embedding, "f32")))
-        return cli_fail(c, EXIT_USAGE, "--codes are quantized already; leave --qat and --qat-embedding out");
     code = cli_eval_check_gates(c, &o->gates);
     if (code) return code;
-    opened m = {NULL};
-    lt_status status = open_models(c, o, &m);
-    code = status == LT_OK ? run(c, o, &m) : cli_fail_status(c, status, true);
+    opened m = {.quant = o->quant};
+    code = cli_quant_policy(c, &m.quant, &m.policy, &m.quantized);
+    if (!code && o->codes && !lti_quant_weights_stay(&m.policy))
+        code = cli_fail(c, EXIT_USAGE,
+                        "--codes are quantized already; leave --qat, --qat-embedding and --tensor-type out");
+    lt_status status = code ? LT_OK : open_models(c, o, &m);
+    if (!code) code = status == LT_OK ? run(c, o, &m) : cli_fail_status(c, status, true);
+    cli_quant_free(&m.quant);
     free(m.label_prompt);
     free(m.delimiter);
     lt_chat_free(m.chat);

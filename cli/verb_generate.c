@@ -25,12 +25,7 @@ typedef struct generate_options {
 static const cli_option options[] = {
     {"model", CLI_TEXT, AT(model), .group = MODEL, .value = "M",
      .help = "Hugging Face directory, lathe checkpoint or .gguf, used in place"},
-    {"qat", CLI_CHOICE, AT(quant.type), .group = MODEL, .value = "TYPE", .choices = "q4_0|q8_0",
-     .later = CLI_QUANT_LATER, .help = "round linear layers to this type (q4_0, q8_0) first, as training does"},
-    {"qat_embedding", CLI_CHOICE, AT(quant.embedding), "f32", MODEL, "type of the embedding and a tied head",
-     .choices = "f32|q4_0|q8_0", .later = CLI_QUANT_LATER},
-    {"qat_targets", CLI_TEXT, AT(quant.targets), .group = MODEL, .value = "GLOB",
-     .help = "parameters --qat is for; every linear layer when left out"},
+    CLI_QUANT_OPTIONS(AT, MODEL, "round linear layers to this type first, as training does"),
     {"prompt", CLI_LIST, AT(prompts.given), .group = PROMPT, .value = "TEXT",
      .help =
          "what to continue; may be repeated. A text is continued as it stands, also by models with a chat template: "
@@ -78,6 +73,9 @@ const cli_verb cli_verb_generate = {
 typedef struct generate_call {
     cli *cli;
     const generate_options *o;
+    cli_quant quant;
+    lt_quant_policy policy; /* of the session, when `quantized` */
+    bool quantized;
     lt_model *model;
     cli_prompts prompts;
     lt_sampling how;
@@ -185,10 +183,9 @@ static int open_session(generate_call *g)
 {
     const generate_options *o = g->o;
     int64_t context = lt_model_context(g->model);
-    lt_quant_policy policy;
     lt_session_options s;
     lt_session_options_init(&s);
-    if (cli_quant_policy(&o->quant, &policy)) s.quant = &policy;
+    if (g->quantized) s.quant = &g->policy;
     s.batch = o->batch_size < g->prompts.count ? o->batch_size : g->prompts.count;
     /* A recurrent network's state is of one size at any length: nothing ends its text but what was asked. */
     bool recurrent = !lt_model_is_transformer(g->model);
@@ -260,11 +257,15 @@ static int check_options(cli *c, const generate_options *o)
 static int verb_generate(cli *c, void *target)
 {
     const generate_options *o = target;
-    generate_call g = {.cli = c, .o = o, .clean = isatty(STDOUT_FILENO)};
+    generate_call g = {.cli = c, .o = o, .quant = o->quant, .clean = isatty(STDOUT_FILENO)};
     int code = check_options(c, o);
-    if (code) return code;
-    lt_status status = lt_model_open_frozen(c->ctx, o->model, &g.model);
-    if (status != LT_OK) return cli_fail_status(c, status, true);
+    if (!code) code = cli_quant_policy(c, &g.quant, &g.policy, &g.quantized);
+    lt_status status = code ? LT_OK : lt_model_open_frozen(c->ctx, o->model, &g.model);
+    if (status != LT_OK) code = cli_fail_status(c, status, true);
+    if (code) {
+        cli_quant_free(&g.quant);
+        return code;
+    }
     lt_tokenizer *tokenizer = lt_model_tokenizer(g.model);
     code = tokenizer ? cli_prompts_read(c, &o->prompts, tokenizer, &g.prompts)
                      : cli_fail(c, EXIT_USAGE, "%s: this %s reads numbers and writes no text; lathe eval measures it",
@@ -274,6 +275,7 @@ static int verb_generate(cli *c, void *target)
     free(g.results);
     lt_session_free(g.session);
     cli_prompts_free(c, &g.prompts);
+    cli_quant_free(&g.quant);
     lt_model_free(g.model);
     return code;
 }

@@ -4,6 +4,7 @@
  * found here and not in the middle of something else; every .safetensors file is opened with all checks of the
  * format. */
 #include "cli/inspect_files.h"
+#include "data/formats/type_mix.h"
 #include "lathe/convert.h"
 #include "lathe/gguf.h"
 
@@ -28,7 +29,7 @@ static const cli_option options[] = {
     {"summary", CLI_SWITCH, offsetof(inspect_options, summary), .group = "Input",
      .help = "totals without the list of tensors"},
     {"as", CLI_TEXT, offsetof(inspect_options, as), .group = "Input", .value = "TYPE",
-     .help = "what the model would weigh in this type (f16, q8_0, q4_k, ...), from its config.json or .gguf alone"},
+     .help = "what the model would weigh in this type (f16, q8_0, q4_k_m, ...), from its config.json or .gguf alone"},
 };
 
 static int verb_inspect(cli *cli, void *target);
@@ -267,12 +268,12 @@ static bool is_model(const char *path)
 /* --as TYPE: sizes by type, and the whole. */
 static int forecast(cli *c, const inspect_options *o)
 {
-    lt_dtype type;
     lt_type_forecast f;
-    if (!lt_dtype_parse(o->as, &type))
-        return cli_fail(c, EXIT_USAGE, "--as %s: no such type; f32, f16, bf16, q8_0, q4_0, q4_k, q6_k, tq1_0, ... are",
-                        o->as);
-    lt_status status = lt_forecast_type(c->ctx, o->path, type, &f);
+    lt_dtype type;
+    if (!lti_mix_named(o->as) && !lt_dtype_parse(o->as, &type))
+        return cli_fail(c, EXIT_USAGE,
+                        "--as %s: no such type; f32, f16, bf16, q8_0, q4_0, q4_k_m, q6_k, tq1_0, ... are", o->as);
+    lt_status status = lt_forecast_mix(c->ctx, o->path, o->as, &f);
     if (status != LT_OK) return cli_fail_status(c, status, status != LT_EINVAL);
     json_t *types = json_object();
     for (int i = 0; i < LT_DTYPE_COUNT; i++)

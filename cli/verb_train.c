@@ -3,6 +3,7 @@
  * The order is: read everything, refuse what cannot work, evaluate what was there before, train, save, export, and
  * evaluate what ships: the exported codes, read back from their file, not the weights they came from. */
 #include "cli/train_run.h"
+#include "lathe/ptq.h"
 #include "train/loop.h"
 
 #include <ctype.h>
@@ -33,10 +34,20 @@ static int need(cli *c, const train_options *o)
         return cli_fail(c, EXIT_USAGE,
                         "--lr-find begins with --model or --init, not with a checkpoint; leave --resume out (a "
                         "checkpoint's directory opens as --model)");
-    if (!o->quant.type && o->quant.targets)
+    bool quantized = o->quant.type || o->quant.embedding || o->quant.tensor_types.count || o->auto_bits > 0 ||
+                     strcmp(o->export_format, "file");
+    if (o->quant.type && o->auto_bits > 0)
+        return cli_fail(c, EXIT_USAGE,
+                        "--qat and --auto-bits exclude each other: one names the types, one chooses them");
+    if (!o->quant.type && o->auto_bits == 0 && o->quant.targets)
         return cli_fail(c, EXIT_USAGE, "--qat-targets says which parameters --qat is for; give --qat TYPE too");
-    if (o->export_path && !o->quant.type && !strcmp(o->quant.embedding, "f32"))
+    if (!quantized && strcmp(o->quant.activations, "none"))
+        return cli_fail(c, EXIT_USAGE,
+                        "--qat-activations are what quantized weights meet while training; give --qat TYPE too");
+    if (!quantized && (o->export_path || o->export_type))
         return cli_fail(c, EXIT_USAGE, "--export writes the codes of --qat TYPE, which is missing");
+    if (o->export_other_type && !o->export_type)
+        return cli_fail(c, EXIT_USAGE, "--export-other-type allows what --export-type TYPE asks for, which is missing");
     return EXIT_DONE;
 }
 
@@ -49,6 +60,41 @@ static const char *unit(const train_run *r)
 static const char *rate(const train_run *r)
 {
     return lt_model_classes(r->model) ? "rows/s" : "tok/s";
+}
+
+/* --auto-bits: rules for every linear layer, and the table they come from. */
+static int choose_bits(train_run *r)
+{
+    cli *c = r->cli;
+    lt_quant_policy *policy = &r->o->config.quant;
+    if (r->o->auto_bits == 0) return EXIT_DONE;
+    cli_say(c, "choosing types for %g bits a weight, by the rise of the loss on the training data", r->o->auto_bits);
+    lt_status status = lt_auto_bits_choose(r->model, r->train, policy, r->o->auto_bits, &r->bits);
+    if (status != LT_OK) return cli_fail_status(c, status, status != LT_EINVAL);
+    double bits, rise;
+    const char *table = lt_auto_bits_table(r->bits, &bits, &rise);
+    if (!c->quiet) cli_table(stderr, table);
+    cli_say(c, "%.3f bits a weight; the loss is thought to rise by %.3g when rounded without training", bits, rise);
+    policy->rules = lt_auto_bits_rules(r->bits, &policy->n_rules);
+    r->quantized = true;
+    return EXIT_DONE;
+}
+
+/* --qat-init: weights that round better, before the first step. A checkpoint that the run goes on from has them. */
+static int start_weights(train_run *r)
+{
+    cli *c = r->cli;
+    lt_ptq_config config;
+    lt_ptq *done;
+    lt_ptq_config_init(&config);
+    if (!lt_ptq_method_parse(r->o->qat_init, &config.method)) return EXIT_DONE;
+    if (!r->quantized) return cli_fail(c, EXIT_USAGE, "--qat-init prepares weights for --qat TYPE, which is missing");
+    cli_say(c, "preparing the weights by %s, on up to %" PRId64 " rows of the training data", r->o->qat_init,
+            config.rows);
+    config.start = true;
+    lt_status status = lt_ptq_run(r->model, r->train, &r->o->config.quant, &config, &done);
+    if (status == LT_OK) lt_ptq_free(done);
+    return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, false);
 }
 
 /* What the model is worth before: in float, and rounded to the same grid without training. */
@@ -98,16 +144,67 @@ static int train_it(train_run *r)
     return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, status == LT_EFORMAT);
 }
 
-/* The file, and the evaluation of what is in it. */
-static lt_status export_and_measure(train_run *r)
+/* The last part of a path: what a model is called. Paths of this machine do not belong into a file that ships. */
+static const char *base_name(const char *path)
 {
-    lt_train_config *config = &r->o->config;
-    lt_status status = lt_export_codes(r->model, &config->quant, r->codes_path, &r->export_report);
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static lt_export_options export_options(const train_run *r)
+{
+    lt_export_options o;
+    lt_export_options_init(&o);
+    o.other = r->o->export_type ? &r->other : NULL;
+    o.allow_other = r->o->export_other_type;
+    o.name = base_name(r->o->config.out);
+    o.base = base_name(r->o->model);
+    o.recipe = r->yaml;
+    o.steps = r->result.steps;
+    o.tokens = r->result.tokens;
+    o.data_hash = lt_dataset_hash(r->train);
+    o.valid_hash = r->valid ? lt_dataset_hash(r->valid) : NULL;
+    o.valid_nll = r->valid ? r->result.valid_loss : 0;
+    return o;
+}
+
+/* How the codes of a file are evaluated: their activations as in training. Grids that are no type come back as numbers,
+ * which the whole policy puts where they are already; where their scales were learned they are left alone. */
+static lt_quant_policy policy_of_codes(const train_run *r)
+{
+    const lt_quant_policy *trained = &r->o->config.quant;
+    lt_quant_policy policy;
+    lt_quant_policy_init(&policy);
+    if (trained->activations == LT_ACT_NONE) return policy;
+    bool again = !r->o->export_type && !trained->mix && trained->weights.kind != LT_SCHEME_TYPE;
+    if (again && trained->scale == LT_SCALE_DYNAMIC) policy = *trained;
+    policy.activations = trained->activations;
+    return policy;
+}
+
+static lt_status measure_codes(train_run *r)
+{
+    lt_quant_policy policy = policy_of_codes(r);
     lt_model *coded = NULL;
-    if (status == LT_OK && r->valid) status = lt_model_with_codes(r->model, r->codes_path, &coded);
-    if (status == LT_OK && r->valid) status = lt_evaluate(coded, r->valid, NULL, 0, &r->after_codes);
+    lt_status status = cli_train_open_codes(r, &coded);
+    if (status == LT_OK)
+        status = lt_evaluate(coded, r->valid, lt_quant_policy_empty(&policy) ? NULL : &policy, 0, &r->after_codes);
     lt_model_free(coded);
     return status;
+}
+
+/* The file, the evaluation of what is in it, and the card. */
+static lt_status export_and_measure(train_run *r)
+{
+    lt_export_options how = export_options(r);
+    lt_status status = cli_train_write(r, &how);
+    if (status == LT_OK && r->exported.other)
+        cli_warn(r->cli,
+                 "%s is not what was trained: the weights were rounded a second time and moved by %.2g %% (root mean "
+                 "square); perplexity rises with it",
+                 r->codes_path, 100 * r->exported.moved);
+    if (status == LT_OK && r->valid) status = measure_codes(r);
+    return status == LT_OK ? cli_train_card(r, &how) : status;
 }
 
 static int finish(train_run *r)
@@ -117,6 +214,8 @@ static int finish(train_run *r)
     snprintf(dtype, sizeof dtype, "%s", r->o->save_dtype);
     for (char *at = dtype; *at; at++) *at = (char)toupper((unsigned char)*at);
     lt_status status = lt_model_save(r->model, r->o->config.out, dtype);
+    if (status == LT_OK && r->o->cluster.clusters)
+        status = cli_packed_write(c, r->model, &r->o->config.cluster, r->o->config.out, &r->packed);
     if (status == LT_OK && r->valid) status = lt_evaluate(r->model, r->valid, NULL, 0, &r->after);
     if (status == LT_OK && r->quantized) status = export_and_measure(r);
     return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, false);
@@ -185,7 +284,14 @@ static json_t *json_result(const train_run *r)
     if (r->before_codes.tokens) json_object_set_new(o, "before_rounded", cli_eval_json(&r->before_codes));
     if (r->after.tokens) json_object_set_new(o, "after", cli_eval_json(&r->after));
     if (r->after_codes.tokens) json_object_set_new(o, "exported", cli_eval_json(&r->after_codes));
-    if (r->quantized) json_object_set_new(o, "export", json_string(r->codes_path));
+    if (r->quantized) {
+        const lt_exported *e = &r->exported;
+        json_object_set_new(o, "export", json_string(r->codes_path));
+        json_object_set_new(o, "proof",
+                            json_pack("{s:I, s:I, s:I, s:b}", "tensors", (json_int_t)e->tensors, "weights",
+                                      (json_int_t)e->weights, "bytes", (json_int_t)e->bytes, "identical", !e->other));
+    }
+    if (r->packed.path) json_object_set_new(o, "clusters", cli_packed_json(&r->packed));
     if (r->after_codes.tokens) json_object_set_new(o, "export_is_what_was_trained", json_boolean(same_bits(r)));
     return o;
 }
@@ -204,8 +310,9 @@ static int tell(train_run *r)
                cli_clock(clock, r->result.seconds), r->result.tokens_per_second, rate(r), r->result.first_loss,
                r->result.last_loss);
         if (table) cli_table(stdout, table);
-        if (r->export_report) cli_put_clean(stdout, r->export_report, strlen(r->export_report));
+        if (r->exported.report) cli_put_clean(stdout, r->exported.report, strlen(r->exported.report));
         printf("model       %s\nreport      %s/report.html\n", r->o->config.out, r->o->config.out);
+        if (r->packed.path) cli_packed_tell(&r->packed);
         if (r->quantized) printf("codes       %s%s\n", r->codes_path, same_bits(r) ? PROOF : "");
     }
     free(table);
@@ -216,21 +323,32 @@ static void train_free(train_run *r)
 {
     lt_dataset_free(r->train);
     lt_dataset_free(r->valid);
+    lt_auto_bits_free(r->bits);
     lt_model_free(r->model);
-    if (r->export_report) lt_string_free(r->cli->ctx, r->export_report);
+    if (r->exported.report) lt_string_free(r->cli->ctx, r->exported.report);
+    cli_packed_free(r->cli, &r->packed);
+    cli_quant_free(&r->o->quant);
     free(r->yaml);
     free(r->codes_path);
 }
 
 /* The table's fields lie inside the library's config: what the table does not name is set here. */
-static void complete_config(train_run *r)
+static int complete_config(train_run *r)
 {
     lt_train_config defaults, *config = &r->o->config;
     lt_train_config_init(&defaults);
     config->size = defaults.size;
     config->seed = (uint64_t)r->o->common.seed;
     config->prefetch = defaults.prefetch;
-    r->quantized = cli_quant_policy(&r->o->quant, &config->quant);
+    cli_cluster_config(&r->o->cluster, r->o->common.seed, &config->cluster);
+    int code = cli_quant_policy(r->cli, &r->o->quant, &config->quant, &r->quantized);
+    if (!code) code = cli_train_format(r);
+    if (code || !r->o->export_type) return code;
+    r->other = config->quant;
+    r->other.mix = NULL;
+    r->other.scale = LT_SCALE_DYNAMIC;
+    if (lt_quant_policy_parse(r->cli->ctx, r->o->export_type, &r->other) == LT_OK) return EXIT_DONE;
+    return cli_fail(r->cli, EXIT_USAGE, "--export-type: %s", lt_ctx_message(r->cli->ctx));
 }
 
 /* Places that cannot be written are found before the work, not after it. */
@@ -251,18 +369,20 @@ int cli_train(cli *c, void *target)
     r.was_there = r.o->model;
     int code = need(c, r.o);
     if (code) return code;
-    complete_config(&r);
+    code = complete_config(&r);
     r.yaml = cli_settings_yaml(c->settings);
-    r.codes_path = r.o->export_path ? strdup(r.o->export_path) : cli_join(r.o->config.out, "codes.safetensors");
-    if (!r.yaml || !r.codes_path) code = cli_fail(c, EXIT_MEMORY, "out of memory at the start");
+    r.codes_path = cli_train_export_path(&r);
+    if (!code && (!r.yaml || !r.codes_path)) code = cli_fail(c, EXIT_MEMORY, "out of memory at the start");
     if (!code) code = cli_train_open(&r);
     if (!code) code = prepare_output(&r);
+    if (!code) code = choose_bits(&r);
     if (!code && r.o->lr_find) {
         code = cli_train_lr_find(&r);
         train_free(&r);
         return code;
     }
     if (!code) code = measure_before(&r);
+    if (!code) code = start_weights(&r);
     if (!code) code = train_it(&r);
     if (!code) code = finish(&r);
     if (!code) code = tell(&r);

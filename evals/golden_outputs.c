@@ -233,20 +233,21 @@ static lt_status run_prompt(golden_run *r, const lti_prompt *p)
 
 /* ---- The file of goldens ---- */
 
-static const char *quant_name(const golden_run *r)
+static const char *quant_name(const golden_run *r, char *text)
 {
-    return r->o->quant ? lt_dtype_name(r->o->quant->type) : "none";
+    return r->o->quant ? lt_scheme_name(&r->o->quant->weights, text) : "none";
 }
 
 static lt_status write_header(golden_run *r)
 {
+    char quant[LT_SCHEME_TEXT];
     lti_text line = {.ctx = r->ctx};
     lti_text_format(&line, "{\"lathe_golden\": 1, \"model\": ");
     lti_text_json(&line, r->o->model_name ? r->o->model_name : lt_model_family(r->model));
     lti_text_format(&line,
                     ", \"model_hash\": \"%s\", \"tokenizer_hash\": \"%s\", \"quant\": \"%s\", \"sampling\": "
                     "{\"temperature\": 0, \"max_tokens\": %" PRId64 "}, \"lathe\": \"%s\"}\n",
-                    r->model_hash, lt_tokenizer_hash(lt_model_tokenizer(r->model)), quant_name(r), r->max_tokens,
+                    r->model_hash, lt_tokenizer_hash(lt_model_tokenizer(r->model)), quant_name(r, quant), r->max_tokens,
                     lt_version());
     lt_status status = line.failed ? LT_ENOMEM : lti_writer_add(r->file, line.data, line.length);
     lti_text_free(&line);
@@ -268,7 +269,8 @@ static json_t *source_json(const golden_run *r)
     const char *tokenizer = json_string_value(json_object_get(source, "tokenizer_hash"));
     const char *quant = json_string_value(json_object_get(source, "quant"));
     const char *mine = lt_tokenizer_hash(lt_model_tokenizer(r->model));
-    bool same = model && strcmp(model, r->model_hash) == 0 && quant && strcmp(quant, quant_name(r)) == 0;
+    char name[LT_SCHEME_TEXT];
+    bool same = model && strcmp(model, r->model_hash) == 0 && quant && strcmp(quant, quant_name(r, name)) == 0;
     json_object_set_new(source, "same_model", json_boolean(same));
     json_object_set_new(source, "same_tokenizer", json_boolean(tokenizer && strcmp(tokenizer, mine) == 0));
     return source;

@@ -89,7 +89,7 @@ static lt_status compare(lt_ctx *ctx, const options *o, lt_dataset *set, lt_data
 {
     lt_quant_policy policy;
     lt_quant_policy_init(&policy);
-    policy.type = LT_Q4_0;
+    policy.weights.type = LT_Q4_0;
     lt_model *plain = NULL, *qat = NULL;
     lt_status status = train(ctx, o, "float", NULL, set, valid, &plain);
     if (status == LT_OK) status = train(ctx, o, "qat  ", &policy, set, valid, &qat);

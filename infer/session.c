@@ -70,6 +70,7 @@ static lt_status build(void *user, lt_plan_key key, lt_arena *arena, lt_plan **p
     lt_session *s = user;
     lt_graph *g;
     LTI_TRY(lt_graph_create(s->ctx, s->params, &g));
+    if (s->hooked) lt_qat_attach(g, &s->policy);
     lt_t logits = record(s, g, key);
     lt_compile_options options;
     lt_compile_options_init(&options);
@@ -81,12 +82,19 @@ static lt_status build(void *user, lt_plan_key key, lt_arena *arena, lt_plan **p
 
 /* ---- Weights ---- */
 
+/* Whether a code of the type is all there is to the grid. */
+static bool is_type(lt_scheme scheme)
+{
+    return scheme.kind == LT_SCHEME_TYPE && !scheme.double_scales;
+}
+
 /* The weight in the type the policy deploys it in; one that has a type already keeps it, as in training. */
 static lt_status add_code(lt_session *s, const lt_quant_policy *policy, const lt_param *weight)
 {
-    lt_dtype type = lt_quant_type(policy, weight);
+    lt_scheme scheme = lt_quant_scheme(policy, weight);
+    lt_dtype type = scheme.type;
     lt_param *code;
-    if (lt_param_type(weight) != LT_F32 || type == LT_F32) return LT_OK;
+    if (lt_param_type(weight) != LT_F32 || type == LT_F32 || !is_type(scheme)) return LT_OK;
     if (!lti_k()->all_finite(lt_param_count(weight), lt_param_read(weight)))
         return lti_fail(s->ctx, LT_ENONFINITE, "cannot quantize '%s': it holds a NaN or an infinity",
                         lt_param_name(weight));
@@ -96,11 +104,22 @@ static lt_status add_code(lt_session *s, const lt_quant_policy *policy, const lt
     return LT_OK;
 }
 
+/* Whether hooks have work at each step: activations, and weights on grids that are no types, which stay numbers. */
+static bool needs_hooks(const lt_params *weights, const lt_quant_policy *policy)
+{
+    bool needs = policy->activations != LT_ACT_NONE;
+    for (int i = 0; i < lt_params_count(weights) && !needs; i++)
+        needs = !is_type(lt_quant_scheme(policy, lt_params_at(weights, i)));
+    return needs;
+}
+
 static lt_status make_codes(lt_session *s, const lt_quant_policy *policy)
 {
-    LTI_TRY(lti_quant_check(s->ctx, policy));
-    LTI_TRY(lt_params_create(s->ctx, &s->codes));
     const lt_params *weights = lt_model_params(s->model);
+    LTI_TRY(lti_quant_check_params(weights, policy));
+    LTI_TRY(lt_params_create(s->ctx, &s->codes));
+    if (policy) s->policy = *policy;
+    s->hooked = policy && needs_hooks(weights, policy);
     for (int i = 0; policy && i < lt_params_count(weights); i++) {
         const lt_param *p = lt_params_at(weights, i);
         if (lt_param_role(p) == LT_WEIGHT) LTI_TRY(add_code(s, policy, p));

@@ -11,6 +11,8 @@ struct lt_session {
     lt_model *model;
     int64_t batch, length;
     lt_params *codes; /* weights that the policy rounds, in its types */
+    lt_quant_policy policy;
+    bool hooked; /* activations are rounded, or weights that stay numbers */
     /* The board: what is made for a number of rows. */
     int64_t rows;
     lt_params *params; /* weights, mapped, and caches [rows, length, G, D], or a recurrent network's states */

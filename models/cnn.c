@@ -11,7 +11,9 @@
  *
  * Bottleneck blocks and squared-up stems were left out: they pay from a hundred layers and large images on. */
 #include "lathe/nn.h"
+#include "models/cnn_blocks.h"
 #include "models/network.h"
+#include "nn/sites.h"
 
 #include "autograd/op.h"
 
@@ -78,22 +80,17 @@ static lt_status visit_layer(const char *name, const char *conv, const char *nor
     return visit_norm(full, filters[0], visit, user);
 }
 
-/* What a block's place makes of it. */
-typedef struct cnn_block {
-    char name[24]; /* "stage.1.0" */
-    int64_t inputs, outputs, stride;
-} cnn_block;
-
-static cnn_block block_at(const lt_cnn_config *c, int64_t stage, int64_t block)
+lti_cnn_block lti_cnn_block_at(const lt_cnn_config *c, int64_t stage, int64_t block)
 {
     int64_t outputs = c->filters << stage;
     bool halves = stage > 0 && block == 0;
-    cnn_block b = {.inputs = halves ? outputs / 2 : outputs, .outputs = outputs, .stride = halves ? 2 : 1};
+    lti_cnn_block b = {.inputs = halves ? outputs / 2 : outputs, .outputs = outputs, .stride = halves ? 2 : 1};
+    b.projects = c->kind == LT_CNN_RESIDUAL && halves;
     snprintf(b.name, sizeof b.name, "stage.%d.%d", (int)stage, (int)block);
     return b;
 }
 
-static lt_status visit_block(const lt_cnn_config *c, const cnn_block *b, lti_tensor_visitor visit, void *user)
+static lt_status visit_block(const lt_cnn_config *c, const lti_cnn_block *b, lti_tensor_visitor visit, void *user)
 {
     char name[32];
     int64_t I = b->inputs, O = b->outputs;
@@ -104,7 +101,7 @@ static lt_status visit_block(const lt_cnn_config *c, const cnn_block *b, lti_ten
     }
     LTI_TRY(visit_layer(name, "conv1", "bn1", (int64_t[]){O, I, 3, 3}, 1, visit, user));
     LTI_TRY(visit_layer(name, "conv2", "bn2", (int64_t[]){O, O, 3, 3}, 1, visit, user));
-    if (b->stride == 1 && I == O) return LT_OK;
+    if (!b->projects) return LT_OK;
     return visit_layer(name, "shortcut.conv", "shortcut.bn", (int64_t[]){O, I, 1, 1}, 1, visit, user);
 }
 
@@ -113,7 +110,7 @@ static lt_status each_cnn(const lt_cnn_config *c, lti_tensor_visitor visit, void
     LTI_TRY(visit_layer("stem.", "conv", "bn", (int64_t[]){c->filters, c->channels, 3, 3}, 1, visit, user));
     for (int64_t stage = 0; stage < c->stages; stage++)
         for (int64_t block = 0; block < c->blocks; block++) {
-            cnn_block b = block_at(c, stage, block);
+            lti_cnn_block b = lti_cnn_block_at(c, stage, block);
             LTI_TRY(visit_block(c, &b, visit, user));
         }
     int64_t features = c->filters << (c->stages - 1);
@@ -130,10 +127,11 @@ lt_status lt_cnn_params(lt_params *params, const lt_cnn_config *config, uint64_t
 
 /* ---- The network. B images, H x W positions, C channels ---- */
 
-/* A convolution that keeps the size at stride 1, and its norm. */
+/* A convolution that keeps the size at stride 1, and its norm. given: what the convolution was given; NULL. */
 static lt_t conv_norm(const lt_cnn_config *c, lt_t x, const char *conv, const char *norm, int64_t kernel,
-                      int64_t stride, int64_t groups, bool relu)
+                      int64_t stride, int64_t groups, bool relu, lt_t *given)
 {
+    lt_t unused;
     lt_conv_config how;
     lt_conv_config_init(&how);
     how.stride[0] = how.stride[1] = stride;
@@ -144,23 +142,23 @@ static lt_t conv_norm(const lt_cnn_config *c, lt_t x, const char *conv, const ch
     bn.eps = c->norm_eps;
     bn.momentum = c->norm_momentum;
     bn.relu = relu;
-    return lt_nn_batch_norm(lt_nn_conv2d(x, conv, &how), norm, &bn); /* [B, H/stride, W/stride, outputs] */
+    lt_t y = lti_conv2d_given(x, conv, &how, given ? given : &unused);
+    return lt_nn_batch_norm(y, norm, &bn); /* [B, H/stride, W/stride, outputs] */
 }
 
-static lt_t record_block(const lt_cnn_config *c, const cnn_block *b, lt_t x)
+static lt_t record_block(const lt_cnn_config *c, const lti_cnn_block *b, lt_t x)
 {
-    lt_t y;
+    lt_t y, given;
     lt_graph *g = x.graph;
     lt_scope(g, "%s", b->name);
     if (c->kind == LT_CNN_DEPTHWISE) {
-        y = conv_norm(c, x, "conv1", "bn1", 3, b->stride, b->inputs, true);
-        y = conv_norm(c, y, "conv2", "bn2", 1, 1, 1, true);
+        y = conv_norm(c, x, "conv1", "bn1", 3, b->stride, b->inputs, true, NULL);
+        y = conv_norm(c, y, "conv2", "bn2", 1, 1, 1, true, NULL);
     } else {
-        y = conv_norm(c, x, "conv1", "bn1", 3, b->stride, 1, true);
-        y = conv_norm(c, y, "conv2", "bn2", 3, 1, 1, false);
-        if (b->stride != 1 || b->inputs != b->outputs)
-            x = conv_norm(c, x, "shortcut.conv", "shortcut.bn", 1, b->stride, 1, false);
-        y = lt_relu(lt_add(x, y));
+        y = conv_norm(c, x, "conv1", "bn1", 3, b->stride, 1, true, &given);
+        y = conv_norm(c, y, "conv2", "bn2", 3, 1, 1, false, NULL);
+        if (b->projects) given = conv_norm(c, x, "shortcut.conv", "shortcut.bn", 1, b->stride, 1, false, NULL);
+        y = lt_relu(lt_add(given, y));
     }
     lt_tap(y, "out");
     lt_scope_end(g);
@@ -176,10 +174,10 @@ lt_t lt_cnn_features(lt_graph *g, const lt_cnn_config *c, lt_t x)
         (lt_rank(x) != 4 || lt_dim(x, 1) != c->height || lt_dim(x, 2) != c->width || lt_dim(x, 3) != c->channels))
         return lti_graph_fail(g, LT_EINVAL, "cnn: images are to be [B, %lld, %lld, %lld]", (long long)c->height,
                               (long long)c->width, (long long)c->channels);
-    x = conv_norm(c, x, "stem.conv", "stem.bn", 3, 1, 1, true);
+    x = conv_norm(c, x, "stem.conv", "stem.bn", 3, 1, 1, true, NULL);
     for (int64_t stage = 0; stage < c->stages; stage++)
         for (int64_t block = 0; block < c->blocks; block++) {
-            cnn_block b = block_at(c, stage, block);
+            lti_cnn_block b = lti_cnn_block_at(c, stage, block);
             x = record_block(c, &b, x);
         }
     return lt_global_avg_pool(x); /* [B, C] */
@@ -188,6 +186,45 @@ lt_t lt_cnn_features(lt_graph *g, const lt_cnn_config *c, lt_t x)
 lt_t lt_cnn_logits(lt_graph *g, const lt_cnn_config *c, lt_t x)
 {
     return lt_nn_linear(lt_cnn_features(g, c, x), "head");
+}
+
+/* ---- Folding ---- */
+
+static lt_status freeze(lt_params *params, const char *norm, const char *part)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", norm, part);
+    lt_param *p = lt_params_find(params, name);
+    if (!p) return lti_fail(lt_params_ctx(params), LT_EINVAL, "fold: the model has no parameter '%s'", name);
+    lt_param_set_trainable(p, false);
+    return LT_OK;
+}
+
+static lt_status fold_layer(lt_params *params, const lt_cnn_config *c, const char *prefix, const char *conv,
+                            const char *norm)
+{
+    char first[64], second[64];
+    snprintf(first, sizeof first, "%s%s", prefix, conv);
+    snprintf(second, sizeof second, "%s%s", prefix, norm);
+    LTI_TRY(lt_fold_batch_norm(params, first, second, c->norm_eps));
+    LTI_TRY(freeze(params, second, "weight"));
+    return freeze(params, second, "bias");
+}
+
+lt_status lt_cnn_fold(lt_params *params, const lt_cnn_config *c)
+{
+    LTI_TRY(check_cnn(lt_params_ctx(params), c));
+    LTI_TRY(fold_layer(params, c, "stem.", "conv", "bn"));
+    for (int64_t stage = 0; stage < c->stages; stage++)
+        for (int64_t block = 0; block < c->blocks; block++) {
+            lti_cnn_block b = lti_cnn_block_at(c, stage, block);
+            char prefix[32];
+            snprintf(prefix, sizeof prefix, "%s.", b.name);
+            LTI_TRY(fold_layer(params, c, prefix, "conv1", "bn1"));
+            LTI_TRY(fold_layer(params, c, prefix, "conv2", "bn2"));
+            if (b.projects) LTI_TRY(fold_layer(params, c, prefix, "shortcut.conv", "shortcut.bn"));
+        }
+    return LT_OK;
 }
 
 /* ---- As a model ---- */

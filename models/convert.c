@@ -61,6 +61,13 @@ static void encode(lt_dtype type, int64_t n, const lt_real *x, void *dst)
                                  n, x, dst);
 }
 
+lt_status lti_moving_values(const lti_moving *m, lt_real *dst)
+{
+    if (!m->values) return lti_weights_real(&m->all->model->weights, &m->w, dst);
+    memcpy(dst, m->values, (size_t)m->w.elements * sizeof *dst);
+    return LT_OK;
+}
+
 /* By way of lt_real. The halves of `second` hold the values as they come and as they are wanted. */
 static lt_status move_values(lti_moving *m, const void **bytes)
 {
@@ -72,7 +79,7 @@ static lt_status move_values(lti_moving *m, const void **bytes)
     if (m->own)
         (void)lti_stored_to_real(LT_STORED_F32, m->w.elements, m->own, moved);
     else
-        LTI_TRY(lti_weights_real(&c->model->weights, &m->w, read));
+        LTI_TRY(lti_moving_values(m, read));
     if (!m->own) {
         lti_layout_move(&m->t, c->from, c->to, sizeof *read, n * sizeof *read / (size_t)m->t.shape[0], read, moved);
         float shift = (float)lti_layout_shift(&m->t, c->from, c->to);
@@ -97,7 +104,7 @@ lt_status lti_move_tensor(void *user, const void **bytes)
 static lt_dtype gguf_type(const lti_conversion *c, const lti_tensor *t, const lti_weight *w)
 {
     if (!c->typed) return lti_always_f32(t) || !w->usable ? LT_F32 : w->type;
-    lt_dtype type = lti_deployed_type(&c->model->config, t, c->type);
+    lt_dtype type = lti_deployed_type(&c->mix, &c->facts, t);
     if (!lt_dtype_is_lattice(type) || lti_can_quantize(type)) return type;
     return t->shape[t->rank - 1] % lt_dtype_block(LT_Q8_0) ? LT_F16 : LT_Q8_0;
 }
@@ -107,7 +114,7 @@ static lt_dtype hf_type(const lti_conversion *c, const lti_weight *w, int index)
     lt_dtype type = w->usable && !lt_dtype_is_lattice(w->type) ? w->type : LT_F32;
     const lt_gguf *gguf = c->model->weights.gguf;
     const lt_gguf_pair *carried = gguf ? lt_gguf_get(gguf, LTI_CARRIED_TYPES) : NULL;
-    if (c->typed) return c->type;
+    if (c->typed) return c->mix.base;
     if (!carried || carried->type != LT_GGUF_ARRAY || carried->item != LT_GGUF_STRING || index >= carried->count ||
         lt_dtype_is_lattice(w->type))
         return type;
@@ -200,12 +207,19 @@ static lt_status parse_type(lti_conversion *c, const char *type)
 {
     if (!type) return LT_OK;
     c->typed = true;
-    bool known = lt_dtype_parse(type, &c->type);
-    bool plain = known && (c->type == LT_F32 || c->type == LT_F16 || c->type == LT_BF16);
-    bool block = known && c->to_gguf && lti_can_quantize(c->type);
-    if (plain || block) return LT_OK;
-    return lti_fail(c->ctx, LT_EINVAL, "convert: type '%s' is not possible here; f32, f16, bf16%s%s are", type,
-                    c->to_gguf ? ", " : "", c->to_gguf ? lti_can_quantize_names() : "");
+    lt_dtype plain_type = LT_DTYPE_COUNT;
+    const lti_mix *mix = lti_mix_named(type);
+    bool known = lt_dtype_parse(type, &plain_type);
+    bool plain = known && (plain_type == LT_F32 || plain_type == LT_F16 || plain_type == LT_BF16);
+    bool block = known && c->to_gguf && lti_can_quantize(plain_type) && lti_dtype_gguf(plain_type) >= 0;
+    if (mix && c->to_gguf && lti_can_quantize(mix->base))
+        c->mix = *mix;
+    else if (plain || block)
+        c->mix = (lti_mix){type, plain_type, 0};
+    else
+        return lti_fail(c->ctx, LT_EINVAL, "convert: type '%s' is not possible here; f32, f16, bf16%s%s%s are", type,
+                        c->to_gguf ? ", " : "", c->to_gguf ? lti_mix_names() : "", c->to_gguf ? ", mxfp4" : "");
+    return lti_mix_facts_of(&c->model->config, &c->facts);
 }
 
 static lt_status convert(lti_conversion *c, const char *type)

@@ -40,7 +40,7 @@ static lt_status carry_norm(const lti_conversion *c, const lti_moving *m, lti_pa
     size_t n = (size_t)m->w.elements;
     lt_real *w = lti_alloc_array(c->ctx, n, sizeof *w);
     float *exact = lti_alloc_array(c->ctx, n, sizeof *exact);
-    lt_status status = w && exact ? lti_weights_real(&c->model->weights, &m->w, w) : LT_ENOMEM;
+    lt_status status = w && exact ? lti_moving_values(m, w) : LT_ENOMEM;
     bool lost = false;
     for (size_t i = 0; status == LT_OK && i < n; i++) {
         exact[i] = (float)w[i];
@@ -68,9 +68,10 @@ static lt_status carry(const lti_conversion *c, lti_pairs *p)
 
 /* ---- Keys ---- */
 
-/* The type most bytes have, as general.file_type numbers it. */
+/* The mix's number, or that of the type most weights have, as general.file_type has them. */
 static uint32_t file_type(const lti_conversion *c)
 {
+    if (c->mix.number) return c->mix.number;
     int64_t elements[LT_DTYPE_COUNT] = {0};
     int most = LT_F32;
     for (int i = 0; i < c->count; i++) elements[c->list[i].type] += c->list[i].w.elements;
@@ -100,11 +101,15 @@ static void directory_name(const char *path, char name[128])
 static lt_status general_keys(const lti_conversion *c, lti_pairs *p)
 {
     char name[128];
-    directory_name(lti_weights_path(&c->model->weights), name);
+    if (c->name)
+        snprintf(name, sizeof name, "%s", c->name);
+    else
+        directory_name(lti_weights_path(&c->model->weights), name);
     LTI_TRY(lti_pairs_text(p, "general.architecture", lt_family_name(c->model->config.family)));
     LTI_TRY(lti_pairs_text(p, "general.type", "model"));
     LTI_TRY(lti_pairs_text(p, "general.name", name));
     LTI_TRY(lti_pairs_u32(p, "general.file_type", file_type(c)));
+    for (int i = 0; i < c->n_more; i++) LTI_TRY(lti_pairs_add(p, &c->more[i]));
     return lti_pairs_u32(p, "general.quantization_version", 2);
 }
 

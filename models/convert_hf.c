@@ -34,7 +34,7 @@ lt_status lti_convert_to_hf(lti_conversion *c)
             lti_weights_path(&c->model->weights));
     lt_dtype type = c->list[0].type; /* the embedding's */
     const char *torch = type == LT_F16 ? "float16" : type == LT_BF16 ? "bfloat16" : "float32";
-    LTI_TRY(lti_model_describe(c->model, c->out, torch));
+    LTI_TRY(lti_model_describe(c->model, c->out, torch, NULL));
     char *path = lti_path_join(c->ctx, c->out, "model.safetensors");
     lt_status status = path ? write_tensors(c, path) : LT_ENOMEM;
     lti_free(c->ctx, path);

@@ -3,6 +3,7 @@
 #define LTI_CONVERT_PARTS_H
 
 #include "base/text.h"
+#include "data/formats/type_mix.h"
 #include "lathe/convert.h"
 #include "models/model.h"
 
@@ -17,8 +18,9 @@ typedef struct lti_moving {
     struct lti_conversion *all;
     lti_tensor t;
     lti_weight w;
-    lt_dtype type;   /* it is to have; LT_F32: 4-byte floats */
-    const void *own; /* these floats instead of w's values, [elements], of any alignment; or NULL */
+    lt_dtype type;         /* it is to have; LT_F32: 4-byte floats */
+    const void *own;       /* these floats instead of w's values, [elements], of any alignment; or NULL */
+    const lt_real *values; /* w's values, where they lie in memory and not in a file; or NULL */
     char name[160];
     int64_t shape[2];
 } lti_moving;
@@ -27,9 +29,13 @@ typedef struct lti_conversion {
     lt_ctx *ctx;
     const lt_model *model; /* opened by lti_model_open_files */
     const char *out;
-    lt_dtype type; /* of matrices, where `typed` */
+    lti_mix mix; /* of matrices, where `typed` */
+    lti_mix_facts facts;
     bool typed;
     bool to_gguf;
+    const char *name;         /* general.name; NULL: the directory's */
+    const lt_gguf_pair *more; /* [n_more] keys of the caller's */
+    int n_more;
     lti_side from, to;
     lti_moving *list; /* [count] */
     int count;
@@ -40,10 +46,14 @@ typedef struct lti_conversion {
 
 /* The tensor's bytes as the other side wants them; valid until the next call. `user` is an lti_moving. */
 lt_status lti_move_tensor(void *user, const void **bytes);
+/* Its values as lt_real, as they come. */
+lt_status lti_moving_values(const lti_moving *m, lt_real *dst);
 /* Norms, biases and tables that llama.cpp uses in f32 alone. */
 bool lti_always_f32(const lti_tensor *tensor);
-/* The type of a tensor in a file of `type`, by llama-quantize's rules. */
-lt_dtype lti_deployed_type(const lt_transformer_config *config, const lti_tensor *tensor, lt_dtype type);
+/* What a model's config says about it. */
+lt_status lti_mix_facts_of(const lt_transformer_config *config, lti_mix_facts *facts);
+/* The type of a tensor in a file of the mix, fallbacks included. */
+lt_dtype lti_deployed_type(const lti_mix *mix, const lti_mix_facts *facts, const lti_tensor *tensor);
 
 /* Fills the list from the table: names, sources, types. */
 lt_status lti_conversion_list(lti_conversion *c);

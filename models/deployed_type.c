@@ -12,35 +12,35 @@ bool lti_always_f32(const lti_tensor *t)
            !strcmp(t->name, "token_types.weight") || !strcmp(t->name, "position_embd.weight");
 }
 
-/* The type itself where rows are whole blocks, else the one that llama-quantize falls back to. */
-static lt_dtype that_fits(lt_dtype type, int64_t row)
+static lt_status count_tensor(void *user, const lti_tensor *t)
 {
-    if (row % lt_dtype_block(type) == 0) return type;
-    if (lt_dtype_block(type) == 256)
-        type = type == LT_Q4_K ? LT_Q5_0 : type == LT_Q5_K ? LT_Q5_1 : type == LT_Q6_K ? LT_Q8_0 : LT_Q4_0;
-    return row % lt_dtype_block(type) ? LT_F16 : type;
+    if (!lti_always_f32(t)) lti_mix_count(user, t->name, t->shape[0]);
+    return LT_OK;
 }
 
-lt_dtype lti_deployed_type(const lt_transformer_config *c, const lti_tensor *t, lt_dtype type)
+lt_status lti_mix_facts_of(const lt_transformer_config *config, lti_mix_facts *facts)
+{
+    *facts = lti_mix_facts_new();
+    return lti_transformer_each(config, count_tensor, facts);
+}
+
+lt_dtype lti_deployed_type(const lti_mix *mix, const lti_mix_facts *facts, const lti_tensor *t)
 {
     if (lti_always_f32(t)) return LT_F32;
-    bool embedding = !strcmp(t->name, "token_embd.weight");
-    bool head = !strcmp(t->name, "output.weight") || (embedding && c->tied);
-    if (head && lt_dtype_is_lattice(type) && type != LT_Q8_0) type = LT_Q6_K;
-    if (embedding && !head && (type == LT_TQ1_0 || type == LT_TQ2_0)) type = LT_Q4_K;
-    return that_fits(type, t->shape[t->rank - 1]);
+    int64_t columns = t->shape[t->rank - 1];
+    return lti_type_that_fits(lti_mix_type(mix, facts, t->name, columns), columns);
 }
 
 typedef struct adding {
-    const lt_transformer_config *config;
-    lt_dtype type;
+    lti_mix mix;
+    lti_mix_facts facts;
     lt_type_forecast *forecast;
 } adding;
 
 static lt_status add_tensor(void *user, const lti_tensor *t)
 {
     adding *a = user;
-    lt_dtype type = lti_deployed_type(a->config, t, a->type);
+    lt_dtype type = lti_deployed_type(&a->mix, &a->facts, t);
     int64_t count = t->shape[0] * (t->rank == 2 ? t->shape[1] : 1); /* sizes were checked with the config */
     size_t bytes = (size_t)count * sizeof(float);
     if (type != LT_F32 && !lti_dtype_size(type, count, &bytes)) bytes = 0;
@@ -76,12 +76,30 @@ static lt_status read_gguf(lt_ctx *ctx, const char *path, lt_transformer_config 
     return status;
 }
 
-lt_status lt_forecast_type(lt_ctx *ctx, const char *path, lt_dtype type, lt_type_forecast *forecast)
+static lt_status forecast_mix(lt_ctx *ctx, const char *path, lti_mix mix, lt_type_forecast *forecast)
 {
     lt_transformer_config config;
+    adding a = {.mix = mix, .forecast = forecast};
     *forecast = (lt_type_forecast){0};
-    if ((unsigned)type >= LT_DTYPE_COUNT || type == LT_I8 || type == LT_I32)
-        return lti_fail(ctx, LT_EINVAL, "no model is stored as %s", lt_dtype_name(type));
     LTI_TRY(lt_gguf_is(path) ? read_gguf(ctx, path, &config) : read_json(ctx, path, &config));
-    return lti_transformer_each(&config, add_tensor, &(adding){&config, type, forecast});
+    LTI_TRY(lti_mix_facts_of(&config, &a.facts));
+    return lti_transformer_each(&config, add_tensor, &a);
+}
+
+lt_status lt_forecast_type(lt_ctx *ctx, const char *path, lt_dtype type, lt_type_forecast *forecast)
+{
+    *forecast = (lt_type_forecast){0};
+    if ((unsigned)type >= LT_DTYPE_COUNT || type == LT_I8 || type == LT_I32 || lti_dtype_gguf(type) < 0)
+        return lti_fail(ctx, LT_EINVAL, "no model is stored as %s", lt_dtype_name(type));
+    return forecast_mix(ctx, path, lti_mix_of(type), forecast);
+}
+
+lt_status lt_forecast_mix(lt_ctx *ctx, const char *path, const char *name, lt_type_forecast *forecast)
+{
+    lt_dtype type;
+    const lti_mix *mix = lti_mix_named(name);
+    *forecast = (lt_type_forecast){0};
+    if (mix) return forecast_mix(ctx, path, *mix, forecast);
+    if (lt_dtype_parse(name, &type)) return lt_forecast_type(ctx, path, type, forecast);
+    return lti_fail(ctx, LT_EINVAL, "'%s': no such type; f32, f16, bf16, %s, mxfp4 are", name, lti_mix_names());
 }

@@ -76,9 +76,17 @@ static lt_status check_tied_head(const lti_weights *weights, const lt_transforme
 
 typedef struct marks {
     const lti_weights *weights;
+    const lti_packed *packed;
     const char *prefix;
     bool *known; /* by index in the files */
 } marks;
+
+static void mark_part(void *user, const char *part)
+{
+    marks *m = user;
+    lti_weight w;
+    if (lti_weights_find(m->weights, part, &w)) m->known[w.index] = true;
+}
 
 static lt_status mark_known(void *user, const lti_tensor *t)
 {
@@ -88,6 +96,7 @@ static lt_status mark_known(void *user, const lti_tensor *t)
     snprintf(name, sizeof name, "%s", t->name);
     if (m->prefix) lti_hf_name(t, m->prefix, name, sizeof name);
     if (lti_weights_find(m->weights, name, &w)) m->known[w.index] = true;
+    lti_packed_parts(m->packed, name, mark_part, m);
     return LT_OK;
 }
 
@@ -109,7 +118,7 @@ static lt_status check_unknown(const marks *m, const lt_model *model)
 lt_status lti_check_strangers(const lt_model *model, const char *prefix)
 {
     const lti_weights *weights = &model->weights;
-    marks m = {weights, prefix, NULL};
+    marks m = {weights, &model->packed, prefix, NULL};
     m.known = lti_alloc_array(weights->ctx, (size_t)lti_weights_count(weights) + 1, sizeof *m.known);
     if (!m.known) return LT_ENOMEM;
     lt_status status = lti_model_each(model, mark_known, &m);

@@ -138,11 +138,13 @@ static json_t *make_config(const lt_model *m, const char *torch)
     return NULL;
 }
 
-lt_status lti_model_describe(const lt_model *m, const char *directory, const char *torch)
+lt_status lti_model_describe(const lt_model *m, const char *directory, const char *torch, json_t *quantization)
 {
     json_t *config = make_config(m, torch);
     if (!config) return LT_ENOMEM;
     lt_status status = m->network ? LT_OK : lti_config_check_written(m->ctx, &m->config, config);
+    if (status == LT_OK && quantization && json_object_set(config, "quantization_config", quantization))
+        status = lti_fail(m->ctx, LT_ENOMEM, "out of memory while writing config.json");
     if (status == LT_OK) status = lti_mkdirs(m->ctx, directory);
     if (status == LT_OK) status = write_json(m->ctx, directory, "config.json", config);
     json_decref(config);
@@ -188,6 +190,6 @@ lt_status lt_model_save(const lt_model *m, const char *directory, const char *dt
             : stored == LT_STORED_F32  ? "float32"
                                        : "float64";
     if (m->network) LTI_TRY(check_known(m));
-    LTI_TRY(lti_model_describe(m, directory, torch));
+    LTI_TRY(lti_model_describe(m, directory, torch, NULL));
     return write_weights(m, directory, stored);
 }

@@ -6,6 +6,7 @@
 #include "lathe/gguf.h"
 #include "models/family.h"
 #include "models/network.h"
+#include "models/packed.h"
 #include "models/weights.h"
 
 #include <jansson.h>
@@ -23,6 +24,7 @@ struct lt_model {
     json_t *json;            /* config.json as read, unknown keys included; NULL for a new model */
     json_t *generation;      /* generation_config.json, or NULL */
     json_t *labels;      /* {"0": name, ..} where config.json's id2label is not it: of a new model's data; or NULL */
+    lti_packed packed;   /* how the files have quantized weights, which are unpacked when they are opened */
     lti_weights weights; /* the files whose tensors params uses in place; closed when it copied them */
     float *rope_factors; /* of a GGUF file's rope_freqs that no config key expresses, or NULL */
 };
@@ -45,8 +47,12 @@ lt_t lti_model_head(const lt_model *model, lt_graph *graph, lt_t hidden, lt_t la
 /* A model's files without its params: everything is checked but the tensors, which are left where they are. */
 lt_status lti_model_open_files(lt_ctx *ctx, const char *path, lt_model **model);
 
-/* Everything of a Hugging Face directory but the weights, whose type config.json calls `torch` ("float32"). */
-lt_status lti_model_describe(const lt_model *model, const char *directory, const char *torch);
+/* Gives an empty model (lti_model_like) the weights of a GGUF file, frozen, with rows in the order of its own config. */
+lt_status lti_model_take_gguf(lt_model *model, const char *path);
+
+/* Everything of a Hugging Face directory but the weights, whose type config.json calls `torch` ("float32").
+ * `quantization` becomes its quantization_config; NULL: it has none. */
+lt_status lti_model_describe(const lt_model *model, const char *directory, const char *torch, json_t *quantization);
 
 /* Which prefix of the family's the file's names have: the first under which the embedding is found. */
 const char *lti_find_prefix(const lti_weights *weights, const lt_transformer_config *config);

@@ -39,8 +39,15 @@ static size_t row_bytes(const lti_weight *w, const lti_tensor *t)
     return (size_t)(w->bytes / (uint64_t)(t->rank == 2 ? t->shape[0] : 1));
 }
 
+/* A stored tensor, or (w NULL) one that is packed under `name`. */
+static lt_status read_real(const loader *l, const lti_weight *w, const lti_tensor *t, const char *name, lt_real *dst)
+{
+    const lt_model *m = l->model;
+    return w ? lti_weights_real(&m->weights, w, dst) : lti_packed_read(&m->packed, &m->weights, t, name, dst);
+}
+
 /* As lt_real, in the params' layout. */
-static lt_status copy_real(const loader *l, const lti_weight *w, const lti_tensor *t)
+static lt_status copy_real(const loader *l, const lti_weight *w, const lti_tensor *t, const char *name)
 {
     lt_model *m = l->model;
     lt_param *param;
@@ -48,11 +55,11 @@ static lt_status copy_real(const loader *l, const lti_weight *w, const lti_tenso
     lt_real *data = lt_param_data(param);
     lt_status status = LT_OK;
     if (!lti_layout_differs(t, l->from, l->to)) {
-        status = lti_weights_real(&m->weights, w, data);
+        status = read_real(l, w, t, name, data);
     } else {
         int64_t n = lt_param_count(param);
         lt_real *read = lti_alloc_array(m->ctx, (size_t)n, sizeof *read);
-        status = read ? lti_weights_real(&m->weights, w, read) : LT_ENOMEM;
+        status = read ? read_real(l, w, t, name, read) : LT_ENOMEM;
         if (status == LT_OK)
             lti_layout_move(t, l->from, l->to, sizeof *read, lt_param_bytes(param) / (size_t)t->shape[0], read, data);
         lti_free(m->ctx, read);
@@ -78,7 +85,7 @@ static lt_status use_stored(const loader *l, const lti_weight *w, const lti_tens
     bool differs = lti_layout_differs(t, l->from, l->to);
     if (!differs && !must_copy(w)) return lt_params_map(params, t->name, w->type, t->rank, t->shape, w->data, NULL);
     if (w->type == LT_F32) {
-        LTI_TRY(copy_real(l, w, t));
+        LTI_TRY(copy_real(l, w, t, NULL));
         lt_param_set_trainable(lt_params_find(params, t->name), false);
         return LT_OK;
     }
@@ -86,6 +93,14 @@ static lt_status use_stored(const loader *l, const lti_weight *w, const lti_tens
     LTI_TRY(lt_params_add(params, t->name, w->type, t->rank, t->shape, LT_WEIGHT, &param));
     lti_layout_move(t, l->from, l->to, element_bytes(w), row_bytes(w, t), w->data, lt_param_data(param));
     lt_param_touch(param);
+    return LT_OK;
+}
+
+/* Numbers of quantized weights are trained and read as lt_real: the packing is another program's. */
+static lt_status load_packed(const loader *l, const lti_tensor *t, const char *name)
+{
+    LTI_TRY(copy_real(l, NULL, t, name));
+    if (l->model->frozen) lt_param_set_trainable(lt_params_find(l->model->params, t->name), false);
     return LT_OK;
 }
 
@@ -100,13 +115,14 @@ static lt_status load_tensor(void *user, const lti_tensor *t)
         snprintf(name, sizeof name, "%s", t->name);
     const char *who = l->names == NAMES_GGUF ? "its keys" : "config.json";
     lti_weight w;
+    if (l->names == NAMES_HF && lti_packed_has(&m->packed, &m->weights, name)) return load_packed(l, t, name);
     if (!lti_weights_find(&m->weights, name, &w))
         return lti_fail(m->ctx, LT_EFORMAT, "%s: tensor '%s' is missing; %s promises it%s", l->path, name, who,
                         strcmp(t->name, "output.weight") ? "" : " (or set tie_word_embeddings to true)");
     LTI_TRY(lti_weights_check(&m->weights, &w, t, l->from.conv1d, who));
     bool narrow = m->network && w.type != LT_F32; /* convolutions, norms and gates compute from lt_real alone */
     if (m->frozen && w.usable && !narrow) return use_stored(l, &w, t);
-    LTI_TRY(copy_real(l, &w, t));
+    LTI_TRY(copy_real(l, &w, t, NULL));
     if (m->frozen) lt_param_set_trainable(lt_params_find(m->params, t->name), false);
     return LT_OK;
 }
@@ -204,6 +220,13 @@ static lt_status fill_from_directory(lt_model *m, const char *directory, const c
     lt_status status = !config                    ? LT_ENOMEM
                        : !lti_file_exists(config) ? no_config(m->ctx, directory)
                                                   : lti_json_read(m->ctx, config, CONFIG_LIMIT, &m->json);
+    if (status == LT_OK) status = lti_packed_take(m->ctx, config, m->json, &m->packed);
+    if (status == LT_OK && m->files_only && m->packed.packing != LTI_PACKED_NONE)
+        status =
+            lti_fail(m->ctx, LT_EUNSUPPORTED,
+                     "%s: 'quantization_config' is set; its weights can be evaluated and trained on, but lathe does "
+                     "not implement converting them",
+                     config);
     if (status == LT_OK) status = read_config(m, config);
     lti_free(m->ctx, config);
     LTI_TRY(status);
@@ -292,6 +315,14 @@ static lt_status fill_from_gguf(lt_model *m, const char *path)
     LTI_TRY(lt_tokenizer_open(m->ctx, path, &m->tokenizer));
     LTI_TRY(load_weights(m, path, NAMES_GGUF));
     return check_vocabulary(m, path);
+}
+
+lt_status lti_model_take_gguf(lt_model *m, const char *path)
+{
+    LTI_TRY(lt_gguf_open(m->ctx, path, &m->weights.gguf));
+    m->frozen = true;
+    m->config.norm_plus_one = lti_side_gguf(&m->config).plus_one; /* 1 + w is rounded there as it is while training */
+    return load_weights(m, path, NAMES_GGUF);
 }
 
 static lt_status fill_from(lt_model *m, const char *path)

@@ -2,6 +2,9 @@
  * codes trained. */
 #include "autograd/op.h"
 #include "autograd/ops/lattice_convert.h"
+#include "kernels/integer.h"
+#include "kernels/lattice/nested_scales.h"
+#include "qat/learned_scales.h"
 #include "qat/policy.h"
 
 #include <string.h>
@@ -21,6 +24,40 @@ static void encode(const lt_param *src, lt_param *dst)
     else
         lti_encode(lt_param_count(src), lt_param_read(src), lt_param_type(dst), lt_param_data(dst));
     lt_param_touch(dst);
+}
+
+/* The numbers of the int8 rows that products in integers read: their rounding is that of activations. */
+static lt_status to_rows(lt_ctx *ctx, int64_t rows, int64_t columns, const lt_real *x, lt_real *y)
+{
+    int8_t *codes = lti_alloc_array(ctx, (size_t)rows, (size_t)columns);
+    lt_real *scale = lti_alloc_array(ctx, (size_t)rows, sizeof *scale);
+    if (codes && scale) {
+        lti_quantize_activations(LT_I8, rows, columns, x, codes, scale);
+        lti_decode_rows(rows, columns, LT_I8, codes, scale, LT_F32, y);
+    }
+    lti_free(ctx, codes);
+    lti_free(ctx, scale);
+    return codes && scale ? LT_OK : LT_ENOMEM;
+}
+
+/* dst (f32) = src on a grid that is no type: by learned scales, where the policy has them. */
+static lt_status to_grid(const lt_params *params, const lt_quant_policy *policy, const lt_scheme *scheme,
+                         const lt_param *src, lt_param *dst)
+{
+    lt_ctx *ctx = lt_params_ctx(params);
+    const lt_real *x = lt_param_read(src);
+    lt_real *y = lt_param_data(dst);
+    int64_t rows = lt_param_shape(src)[0], columns = rows ? lt_param_count(src) / rows : 0;
+    const lt_site site = {.kind = LT_SITE_LINEAR, .param = (lt_param *)src};
+    lt_param_touch(dst);
+    if (strcmp(lt_param_name(src), "token_embd.weight") && lti_qat_rows(policy, &site))
+        return to_rows(ctx, rows, columns, x, y);
+    if (!lti_on_integers(scheme)) return lt_scheme_apply(ctx, scheme, LT_SCALE_DYNAMIC, rows, columns, x, y);
+    lti_grid_now now;
+    lt_status status = lti_grid_now_make(params, policy, scheme, src, 0, rows, &now);
+    if (status == LT_OK) lti_on_grids(&now.attr, &now.groups, x, now.scale, now.offset, y);
+    lti_grid_now_free(ctx, &now);
+    return status;
 }
 
 /* dst (f32) = the values of src (any type). */
@@ -44,7 +81,12 @@ static lt_status convert_all(const lt_params *from, const lt_quant_policy *polic
         lt_param *dst;
         if (policy) LTI_TRY(check_finite(ctx, src));
         LTI_TRY(lt_params_add(to, lt_param_name(src), type, lt_param_rank(src), lt_param_shape(src), LT_WEIGHT, &dst));
-        (policy ? encode : decode)(src, dst);
+        lt_scheme scheme = policy ? lt_quant_scheme(policy, src) : lt_scheme_of(LT_F32);
+        if (scheme.kind != LT_SCHEME_TYPE)
+            LTI_TRY(to_grid(from, policy, &scheme, src, dst));
+        else
+            (policy ? encode : decode)(src, dst);
+        if (scheme.double_scales) lti_double_scales(lt_param_count(dst) / lt_dtype_block(type), lt_param_data(dst));
     }
     return LT_OK;
 }

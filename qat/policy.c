@@ -1,32 +1,79 @@
-/* policy.c - which type each parameter is deployed in, and the hooks that put weights on that grid.
+/* policy.c - which grid each parameter is deployed on.
  *
- * The choice follows llama-quantize: matrices named *.weight but norms; rows that are no whole number of blocks fall
- * back to f16. The embedding and the head have a type of their own, and a tied matrix has one grid for both uses. */
+ * A rule of the user's comes first, then the mix (llama-quantize's choice, data/formats/type_mix.h), then one grid for
+ * linear layers and one for the embedding and the head: a tied matrix has one for both uses. Where rows are no whole
+ * blocks the type falls back as llama-quantize has it. Only matrices named *.weight are meant, and neither norms nor
+ * positions. What has a type already keeps it. */
 #include "qat/policy.h"
 
 #include "autograd/ops/lattice_convert.h"
+#include "autograd/param.h"
 #include "base/text.h"
+#include "data/formats/type_mix.h"
 #include "lathe/ops.h"
 
 #include <string.h>
 
 void lt_quant_policy_init(lt_quant_policy *policy)
 {
-    *policy = (lt_quant_policy){.size = sizeof *policy, .type = LT_F32, .embedding = LT_F32};
+    *policy = (lt_quant_policy){.size = sizeof *policy};
 }
 
-static bool is_embedding(const char *name)
+bool lt_quant_policy_empty(const lt_quant_policy *p)
 {
-    return strcmp(name, "token_embd.weight") == 0 || strcmp(name, "output.weight") == 0;
+    return lti_quant_weights_stay(p) && p->activations == LT_ACT_NONE;
 }
 
-static lt_status check_type(lt_ctx *ctx, lt_dtype type, const char *what)
+bool lti_quant_weights_stay(const lt_quant_policy *p)
 {
-    if (type == LT_F32 || lti_converts(type)) return LT_OK;
+    return lt_scheme_is_float(&p->weights) && lt_scheme_is_float(&p->embedding) && !p->mix && p->n_rules == 0;
+}
+
+/* ---- What can be followed ---- */
+
+static lt_status check_scheme(lt_ctx *ctx, const lt_scheme *scheme, const char *what)
+{
+    lt_dtype type = scheme->type;
+    if (scheme->kind != LT_SCHEME_TYPE || type == LT_F32 || lti_converts(type)) return LT_OK;
     return lti_fail(ctx, LT_EINVAL,
-                    "quantization: %s is no type to deploy weights in; f32, f16, bf16 and the lattices "
-                    "are (%s)",
+                    "quantization: %s is no type to deploy weights in; f32, f16, bf16 and the lattices are (%s)",
                     lt_dtype_name(type), what);
+}
+
+static bool on_integers(const lt_scheme *s)
+{
+    return s->kind == LT_SCHEME_INT || s->kind == LT_SCHEME_TERNARY;
+}
+
+/* Scales that training has a word in are those of integer grids: a lattice's are in its blocks. */
+static lt_status check_scales(lt_ctx *ctx, const lt_quant_policy *p)
+{
+    bool integers = on_integers(&p->weights) || on_integers(&p->embedding);
+    for (int i = 0; i < p->n_rules; i++) integers |= on_integers(&p->rules[i].scheme);
+    if (p->scale == LT_SCALE_PACT)
+        return lti_fail(ctx, LT_EINVAL,
+                        "quantization: pact learns a bound of what is never negative, activations; for weights take "
+                        "dynamic, mse, lsq, lsq+ or range");
+    if (p->scale == LT_SCALE_DYNAMIC || integers) return LT_OK;
+    return lti_fail(ctx, LT_EINVAL,
+                    "quantization: the scales of lattices are made of the weights, not %s; take dynamic, or an integer "
+                    "grid like int4:g32",
+                    lt_scale_rule_name(p->scale));
+}
+
+static lt_status check_activations(lt_ctx *ctx, const lt_quant_policy *p)
+{
+    if (p->activations == LT_ACT_INT8_STATIC &&
+        (p->mix || (p->weights.kind == LT_SCHEME_TYPE && p->weights.type != LT_F32)))
+        return lti_fail(ctx, LT_EINVAL,
+                        "quantization: int8_static activations go with weights on an integer grid (int8, int4); no "
+                        "runtime pairs them with a lattice: take runtime or int8_token");
+    if (p->activations == LT_ACT_RUNTIME && p->weights.kind != LT_SCHEME_TYPE && !p->mix && p->n_rules == 0)
+        return lti_fail(
+            ctx, LT_EINVAL,
+            "quantization: activations 'runtime' are those llama.cpp pairs with a lattice, and the weights' "
+            "grid is none; take int8_token");
+    return LT_OK;
 }
 
 lt_status lti_quant_check(lt_ctx *ctx, const lt_quant_policy *policy)
@@ -34,39 +81,93 @@ lt_status lti_quant_check(lt_ctx *ctx, const lt_quant_policy *policy)
     if (!policy) return LT_OK;
     if (policy->size != sizeof *policy)
         return lti_fail(ctx, LT_EINVAL, "quantization: call lt_quant_policy_init first");
-    LTI_TRY(check_type(ctx, policy->type, "of linear layers"));
-    return check_type(ctx, policy->embedding, "of the embedding");
+    if (policy->mix && !lti_mix_named(policy->mix))
+        return lti_fail(ctx, LT_EINVAL, "quantization: '%s' is no mix; %s are", policy->mix, lti_mix_names());
+    LTI_TRY(check_scheme(ctx, &policy->weights, "of linear layers"));
+    LTI_TRY(check_scheme(ctx, &policy->embedding, "of the embedding"));
+    for (int i = 0; i < policy->n_rules; i++)
+        LTI_TRY(check_scheme(ctx, &policy->rules[i].scheme, policy->rules[i].pattern));
+    LTI_TRY(check_activations(ctx, policy));
+    return check_scales(ctx, policy);
 }
 
-lt_dtype lti_quant_wanted(const lt_quant_policy *policy, const lt_param *param)
+lt_status lti_quant_check_params(const lt_params *params, const lt_quant_policy *policy)
 {
-    const char *name = lt_param_name(param);
-    if (lt_param_role(param) != LT_WEIGHT || lt_param_rank(param) != 2 || !lti_ends_with(name, ".weight") ||
-        lti_ends_with(name, "_norm.weight"))
-        return LT_F32;
-    if (is_embedding(name)) return policy->embedding;
-    return policy->targets && !lt_glob(policy->targets, name) ? LT_F32 : policy->type;
+    LTI_TRY(lti_quant_check(lt_params_ctx(params), policy));
+    for (int i = 0; policy && i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        lt_dtype type = lt_quant_type(policy, p);
+        if (lt_param_type(p) == LT_F32 && lt_dtype_is_lattice(type) && !lti_converts(type))
+            return lti_fail(
+                lt_params_ctx(params), LT_EINVAL,
+                "quantization: '%s' would be %s, which lathe cannot write; give it another type with a rule "
+                "for its name",
+                lt_param_name(p), lt_dtype_name(type));
+    }
+    return LT_OK;
+}
+
+/* ---- The choice ---- */
+
+static bool is_embedding(const char *name)
+{
+    return strcmp(name, "token_embd.weight") == 0 || strcmp(name, "output.weight") == 0;
+}
+
+/* A matrix that grids are for. */
+static bool is_meant(const lt_param *p)
+{
+    return p->role == LT_WEIGHT && p->rank == 2 && lti_ends_with(p->name, ".weight") && !lti_mix_leaves(p->name);
+}
+
+/* Filters and the matrices of recurrent layers: for uniform grids alone. The lattices' files hold transformers, and nine taps
+ * a channel are no whole blocks. */
+static bool is_filter(const lt_param *p)
+{
+    bool recurrent = lti_ends_with(p->name, ".weight_ih") || lti_ends_with(p->name, ".weight_hh");
+    return p->role == LT_WEIGHT && (p->rank == 4 ? lti_ends_with(p->name, ".weight") : p->rank == 2 && recurrent);
+}
+
+static lt_scheme of_mix(const char *name, const lt_param *param)
+{
+    const lti_mix *mix = lti_mix_named(name);
+    lti_mix_facts facts = lti_mix_facts_new();
+    for (int i = 0; i < lt_params_count(param->home); i++) {
+        const lt_param *p = lt_params_at(param->home, i);
+        if (is_meant(p)) lti_mix_count(&facts, p->name, p->shape[0]);
+    }
+    return lt_scheme_of(mix ? lti_mix_type(mix, &facts, param->name, param->shape[1]) : LT_F32);
+}
+
+static lt_scheme wanted(const lt_quant_policy *policy, const lt_param *param)
+{
+    for (int i = 0; i < policy->n_rules; i++)
+        if (lt_glob(policy->rules[i].pattern, param->name)) return policy->rules[i].scheme;
+    bool embedding = is_embedding(param->name);
+    if (!embedding && policy->targets && !lt_glob(policy->targets, param->name)) return lt_scheme_of(LT_F32);
+    if (policy->mix) return is_filter(param) ? lt_scheme_of(LT_F32) : of_mix(policy->mix, param);
+    return embedding ? policy->embedding : policy->weights;
+}
+
+lt_scheme lti_quant_wanted(const lt_quant_policy *policy, const lt_param *param)
+{
+    bool filter = is_filter(param);
+    if (!filter && !is_meant(param)) return lt_scheme_of(LT_F32);
+    lt_scheme s = wanted(policy, param);
+    return filter && s.kind == LT_SCHEME_TYPE ? lt_scheme_of(LT_F32) : s;
+}
+
+lt_scheme lt_quant_scheme(const lt_quant_policy *policy, const lt_param *param)
+{
+    if (param->type != LT_F32) return lt_scheme_of(param->type);
+    lt_scheme s = lti_quant_wanted(policy, param);
+    if (s.kind != LT_SCHEME_TYPE || !lt_dtype_is_lattice(s.type)) return s;
+    lt_dtype fits = lti_type_that_fits(s.type, param->shape[1]);
+    return fits == s.type ? s : lt_scheme_of(fits);
 }
 
 lt_dtype lt_quant_type(const lt_quant_policy *policy, const lt_param *param)
 {
-    lt_dtype type = lti_quant_wanted(policy, param);
-    return lt_dtype_is_lattice(type) && lt_param_shape(param)[1] % lt_dtype_block(type) ? LT_F16 : type;
-}
-
-/* w on its deployed grid; the gradient passes straight through. */
-static lt_t on_grid(lt_t w, const lt_site *site, void *config)
-{
-    lt_dtype type = lt_quant_type(config, site->param);
-    if (lt_type(w) != LT_F32 || type == LT_F32) return w;
-    return lt_dtype_is_lattice(type) ? lt_quantize(w, type) : lt_cast(lt_cast(w, type), LT_F32);
-}
-
-void lt_qat_attach(lt_graph *graph, const lt_quant_policy *policy)
-{
-    lt_attachment a = {.size = sizeof a,
-                       .kinds = LT_SITE_LINEAR | LT_SITE_EMBEDDING | LT_SITE_HEAD,
-                       .weight = on_grid,
-                       .config = (void *)(uintptr_t)policy};
-    lt_attach(graph, &a);
+    lt_scheme s = lt_quant_scheme(policy, param);
+    return s.kind == LT_SCHEME_TYPE ? s.type : LT_F32;
 }

@@ -6,7 +6,11 @@
 
 /* LT_EINVAL when a type is none that weights are deployed in. NULL is fine. */
 lt_status lti_quant_check(lt_ctx *ctx, const lt_quant_policy *policy);
-/* The type the policy has for the parameter; lt_quant_type falls back where rows do not fit its blocks. */
-lt_dtype lti_quant_wanted(const lt_quant_policy *policy, const lt_param *param);
+/* The same, and that every type the params would get has an encoder: else the tensor is named. */
+lt_status lti_quant_check_params(const lt_params *params, const lt_quant_policy *policy);
+/* Whether weights are left as they are: activations may be meant alone. */
+bool lti_quant_weights_stay(const lt_quant_policy *policy);
+/* The grid the policy has for the parameter; lt_quant_scheme falls back where rows do not fit its blocks. */
+lt_scheme lti_quant_wanted(const lt_quant_policy *policy, const lt_param *param);
 
 #endif

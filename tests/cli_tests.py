@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 
-VERBS = ["demo", "train", "eval", "generate", "tokenize", "convert", "inspect", "doctor", "bench"]
-TO_COME = ["dump", "quantize", "prune", "factor", "cluster", "merge", "search", "run",
+VERBS = ["demo", "train", "eval", "generate", "tokenize", "convert", "inspect", "doctor", "bench", "cluster"]
+TO_COME = ["dump", "prune", "factor", "merge", "search", "run",
            "compress", "rollback"]
 INIT = "llama:layers=1,dim=32,hidden=64,heads=2,kv_heads=1,context=128"
 EVAL_KEYS = {"perplexity", "nll", "tokens", "documents", "seconds", "tokens_per_second", "peak_rss_bytes",
@@ -116,15 +116,23 @@ def test_usage(t):
     t.expect("a word too many", ["train", "something"], 2, "'something' stands alone")
     for flag, value, says in (("--steps", "1.5", "no whole number"), ("--batch-size", "0", "out of range"),
                               ("--learning-rate", "nan", "no number"), ("--memory-limit", "much", "no size"),
-                              ("--optimizer", "adam", "adamw|adamw_8bit|adamw8bit|lion|muon|sgd"), ("--json", None, None),
-                              ("--lr-schedule", "cosin", "cosine|linear"),
-                              ("--qat", "nf4", "comes with a later version"),
-                              ("--qat", "int4:g32", "comes with a later version"), ("--qat", "q9", "q4_0|q8_0"),
+                              ("--optimizer", "adam", "adamw|adamw_8bit|adamw8bit|lion|muon|sgd"),
+                              ("--json", None, None), ("--lr-schedule", "cosin", "cosine|linear"),
                               ("--compute", "fp8", "auto|f32|bf16"),
-                              ("--qat-activations", "runtime", "comes with a later version")):
+                              ("--qat-activations", "int4", "none|runtime|int8_token"),
+                              ("--qat-scale", "best", "dynamic|mse|lsq")):
         if value:
             t.expect("%s %s" % (flag, value), ["train", flag, value], 2, flag, re.escape(says))
-    for flag in ("--lora-rank", "--teacher", "--prune-sparsity", "--dora", "--kd-loss", "--auto-bits"):
+    for words, *says in ((["--qat", "q9"], "--qat: ", "q4_k_m"), (["--qat", "int9"], "--qat: ", "intN"),
+                         (["--qat", "mix:mxfp4"], "is no mix"), (["--qat-embedding", "q9"], "--qat-embedding: "),
+                         (["--tensor-type", "q6_k"], "--tensor-type: ", "PATTERN=TYPE"),
+                         (["--tensor-type", "a=q6_k,b=q9"], "--tensor-type: ", "q9"),
+                         (["--qat-activations", "runtime"], "--qat TYPE"), (["--export", "x.gguf"], "--qat TYPE"),
+                         (["--qat", "q4_0", "--export-other-type"], "--export-type"),
+                         (["--qat", "q4_0", "--export-type", "q9"], "--export-type: ")):
+        base = ["train", "--init", INIT, "--data", "x", "--out", "y"]
+        t.expect(" ".join(words), base + words, 2, *map(re.escape, says))
+    for flag in ("--lora-rank", "--teacher", "--prune-sparsity", "--dora", "--kd-loss"):
         t.expect(flag, ["train", flag, "8"], 2, flag + " comes with a later version")
     t.expect("no model", ["train", "--data", "x", "--out", "y"], 2, "--model", "--init")
     t.expect("two models", ["train", "--model", "a", "--init", "b"], 2, "exclude each other")
@@ -200,6 +208,41 @@ def test_train(t):
                                        "text.txt", "--split", "valid"])
     t.check("codes and training's grid agree", math.isclose(rounded.get("nll", 0), shipped.get("nll", 1), rel_tol=1e-5),
             (rounded, shipped))
+
+
+def test_export(t):
+    """A .gguf of the codes, the card beside it, other types refused until they are allowed."""
+    words = ["train", "--model", "model", "--data", "text.txt", "--steps", "2", "--threads", "1"]
+    one = t.answer("export: .gguf", words + ["--out", "grid", "--qat", "q4_0", "--tensor-type",
+                                             "*.attn_v.weight=q8_0,*.attn_k.weight=q5_1", "--export", "grid/m.gguf"])
+    t.check("export: the proof", one.get("proof", {}).get("identical") is True and one["proof"]["tensors"] > 10 and
+            one.get("export_is_what_was_trained") is True, one)
+    found = t.answer("export: inspect", ["inspect", "grid/m.gguf"])
+    t.check("export: types", all(x in json.dumps(found) for x in ("q4_0", "q8_0", "q5_1")), found)
+    alone = t.answer("export: eval", ["eval", "--model", "grid/m.gguf", "--data", "text.txt", "--split", "valid",
+                                      "--max-seq-length", "128"])
+    t.check("export: the file's own perplexity", math.isclose(alone.get("perplexity", 0), one["exported"]["perplexity"],
+                                                             rel_tol=1e-6), (alone, one))
+    card = open(t.path("grid/README.md")).read()
+    t.check("export: the card", "identical" in card and "after, this file" in card and "q5_1" in card, card)
+    t.check("export: config.yaml has the rules", "attn_v.weight=q8_0" in open(t.path("grid/config.yaml")).read())
+    info = json.load(open(t.path("grid/run.json")))
+    t.check("export: run.json has the policy", info.get("quantization", {}).get("qat") == "q4_0", info)
+    other = words + ["--qat", "q4_0", "--export-type", "q8_0", "--export"]
+    t.expect("export: another type", other + ["o1/m.gguf", "--out", "o1"], 2, "was trained on q4_0",
+             "--export-other-type")
+    code, out, err = t.run(*other, "o2/m.gguf", "--out", "o2", "--export-other-type")
+    t.check("export: another type, allowed", code == 0 and "rounded a second time" in err, (out, err))
+    shown = t.run(*words, "--qat", "q4_k_m", "--out", "mixed")
+    t.check("export: fallbacks are said before step 1", "are no multiple of 256: q5_0 instead of q4_k" in
+            shown[2].split("\nstep ")[0], shown[2])
+    chosen = t.run(*words, "--auto-bits", "6", "--out", "auto", "--export", "auto/m.gguf")
+    t.check("auto bits: a table, and an export", chosen[0] == 0 and "rise of the loss" in chosen[2] and
+            "identical" in chosen[1] and "tensor_type" in open(t.path("auto/run.json")).read(), chosen)
+    t.expect("auto bits: too few", words + ["--auto-bits", "1", "--out", "o4"], 2, "smallest types take")
+    t.expect("auto bits: with a type", words + ["--auto-bits", "5", "--qat", "q4_0", "--out", "o4"], 2, "exclude")
+    t.expect("export: no type of GGUF", words + ["--qat", "int4:g32", "--out", "o3", "--export", "o3/m.gguf"], 3,
+             "on the grid int4:g32", ".safetensors")
 
 
 def test_stop_and_resume(t):
@@ -337,6 +380,8 @@ def test_demo(t):
     t.check("demo: exit 0", code == 0, err)
     for row in ("float, the start", "float, trained on", "rounded afterwards", "trained on the grid"):
         t.check("demo: row " + row, re.search("^%s +[0-9.]+" % row, out, re.M), out)
+    t.check("demo: an export with proof", "identical to what was trained" in out and
+            os.path.exists(t.path("demo/qat/model.gguf")) and os.path.exists(t.path("demo/qat/README.md")), out)
     t.check("demo: a report", "<svg" in open(t.path("demo/report.html")).read())
 
 
@@ -375,8 +420,8 @@ def main():
     t = Tests(os.path.abspath(program), root)
     try:
         make_text(t)
-        for test in (test_help, test_usage, test_yaml, test_train, test_stop_and_resume, test_limits, test_eval,
-                     test_broken, test_inspect, test_machine, test_demo, test_real_model):
+        for test in (test_help, test_usage, test_yaml, test_train, test_export, test_stop_and_resume, test_limits,
+                     test_eval, test_broken, test_inspect, test_machine, test_demo, test_real_model):
             start = time.monotonic()
             try:
                 test(t)

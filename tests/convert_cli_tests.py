@@ -146,7 +146,11 @@ def test_types(t):
         stored = {x[0] for x in tensors_of(t.path("decoded/model.safetensors")).values()}
         t.check(kind + ": decoded to f32", stored == {"F32"}, stored)
         t.expect(kind + ": no directory", ["convert", "hf", "dir-q", "--type", kind], 2, kind, "f32, f16, bf16")
-    t.expect("an unknown type", ["convert", "hf", "x.gguf", "--type", "q9_9"], 2, "--type: 'q9_9'")
+    t.expect("an unknown type", ["convert", "hf", "x.gguf", "--type", "q9_9"], 2, "'q9_9'", "q4_k_m")
+    t.expect("a mix", ["convert", "hf", "mix.gguf", "--type", "q4_k_m"], 0)
+    mixed = t.answer("a mix: inspect", ["inspect", "mix.gguf"])
+    planned = t.answer("a mix: forecast", ["inspect", "hf", "--as", "q4_k_m"])
+    t.check("a mix: its bytes were forecast", planned.get("bytes") == mixed["files"][0]["bytes"], (planned, mixed))
     t.expect("a type for tensors", ["convert", "hf/model.safetensors", "x.h5", "--type", "f16"], 2,
              "--type is for models")
 

@@ -366,7 +366,7 @@ static void options_without_effect(void)
     c.frozen_type = "bf16";
     TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "no matrix is frozen");
     lt_model_free(m);
-    c.freeze = "fc1.*", c.quant.type = LT_Q8_0;
+    c.freeze = "fc1.*", c.quant.weights.type = LT_Q8_0;
     TS_REFUSED(ctx, train_new(ctx, "mlp:", train, valid, c, NULL, &m, &r), LT_EINVAL, "exclude each other");
     lt_model_free(m);
     c = quiet(2, 8), c.layer_decay = 0.5;

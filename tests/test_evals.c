@@ -226,7 +226,7 @@ static void quantized(void)
     if (!open_evals(&t)) return;
     lt_quant_policy policy;
     lt_quant_policy_init(&policy);
-    policy.type = LT_Q4_0;
+    policy.weights.type = LT_Q4_0;
     t.o.quant = &policy, t.o.reference = t.model;
     json_t *compared = run_on(&t, "story.txt", story);
     t.o.reference = NULL;

@@ -292,7 +292,7 @@ static lt_status train_and_save(lt_ctx *ctx, void *arg, bool *survived)
     lt_train_result r;
     lt_train_config c = toy_config(arg, 2);
     c.batch_size = 2, c.save_every = 1, c.user = survived, c.on_progress = note_failed_save;
-    c.quant.type = LT_Q8_0, c.resume = "never";
+    c.quant.weights.type = LT_Q8_0, c.resume = "never";
     lt_dataset_options_init(&o);
     o.max_seq_length = 8;
     lt_status status = lt_model_create(ctx, "llama:layers=1,dim=32,hidden=32,heads=2", NULL, 1, &m);
@@ -320,7 +320,7 @@ static lt_status export_and_read(lt_ctx *ctx, void *arg, bool *survived)
     lt_quant_policy policy;
     (void)survived;
     lt_quant_policy_init(&policy);
-    policy.type = policy.embedding = LT_Q4_0;
+    policy.weights.type = policy.embedding.type = LT_Q4_0;
     lt_status status = lt_model_create(ctx, "llama:layers=1,dim=32,hidden=48,heads=2", NULL, 1, &m);
     if (status == LT_OK) status = lt_export_codes(m, &policy, arg, &report);
     if (status == LT_OK) status = lt_model_with_codes(m, arg, &coded);

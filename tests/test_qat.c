@@ -18,8 +18,8 @@ static lt_quant_policy policy_of(lt_dtype type, lt_dtype embedding)
 {
     lt_quant_policy policy;
     lt_quant_policy_init(&policy);
-    policy.type = type;
-    policy.embedding = embedding;
+    policy.weights.type = type;
+    policy.embedding.type = embedding;
     return policy;
 }
 
@@ -34,7 +34,7 @@ static void rules(void)
     if (!ts_bed_make(&t)) return;
     lt_quant_policy p = policy_of(LT_Q4_0, LT_Q8_0), none;
     lt_quant_policy_init(&none);
-    TS_CHECK(none.size == sizeof none && none.type == LT_F32 && none.embedding == LT_F32 && !none.targets, "defaults");
+    TS_CHECK(none.size == sizeof none && lt_quant_policy_empty(&none) && !none.targets, "defaults");
     const struct {
         const char *name;
         int rank;

@@ -13,7 +13,7 @@ static void fuse(toy_run *r)
 
 static void quantize(toy_run *r)
 {
-    r->config.quant.type = LT_Q4_0, r->config.quant.embedding = LT_Q8_0, r->config.qat_start = 0.4;
+    r->config.quant.weights.type = LT_Q4_0, r->config.quant.embedding.type = LT_Q8_0, r->config.qat_start = 0.4;
 }
 
 static void accumulate(toy_run *r)
@@ -99,8 +99,8 @@ static void changed_settings(void)
         case 8: c->beta1 = 0.8; break;
         case 9: c->max_grad_norm = 0; break;
         case 10: c->seed = 5; break;
-        case 11: c->quant.type = LT_Q8_0; break;
-        case 12: c->quant.embedding = LT_F16; break;
+        case 11: c->quant.weights.type = LT_Q8_0; break;
+        case 12: c->quant.embedding.type = LT_F16; break;
         case 13: c->freeze = "*norm*"; break;
         case 14: c->train_only = "blk.*"; break;
         case 15: c->checkpoint_activations = true; break;

@@ -248,7 +248,7 @@ static void rounded_weights(void)
     lt_model *model = toy_model(ctx, TOY_INIT, 7);
     lt_quant_policy policy;
     lt_quant_policy_init(&policy);
-    policy.type = LT_Q4_0, policy.embedding = LT_Q8_0;
+    policy.weights.type = LT_Q4_0, policy.embedding.type = LT_Q8_0;
     int32_t ids[] = {9, 8, 7, 6, 5};
     lt_ids prompt = {ids, 5, 5};
     int64_t vocab = lt_model_config(model)->vocab;
@@ -345,7 +345,7 @@ static lt_status use_a_session(lt_ctx *ctx, void *arg)
     lt_session *s = NULL;
     lt_quant_policy policy;
     lt_quant_policy_init(&policy);
-    policy.type = LT_Q8_0;
+    policy.weights.type = LT_Q8_0;
     lt_session_options o;
     lt_session_options_init(&o);
     o.batch = 2, o.length = 16, o.quant = &policy;

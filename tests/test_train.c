@@ -93,7 +93,7 @@ static void loss_falls(void)
         lt_train_config c = toy_config(40);
         c.optimizer = cases[i].optimizer, c.lr_schedule = cases[i].schedule, c.learning_rate = cases[i].lr;
         c.momentum = cases[i].momentum, c.max_grad_norm = cases[i].clip;
-        c.quant.type = cases[i].quant, c.qat_start = 0.5;
+        c.quant.weights.type = cases[i].quant, c.qat_start = 0.5;
         lt_model *m = trained(ctx, TOY_INIT, c, &l);
         const lt_train_result *r = &l.result;
         TS_CHECK(fabs(r->first_loss - log(258)) < 0.1, "case %d: the first loss is ln 258: %g", i, r->first_loss);
@@ -115,7 +115,7 @@ static void what_is_told(void)
     run_log l;
     lt_train_config c = toy_config(7);
     c.log_every = 3, c.eval_every = 2;
-    c.quant.type = LT_Q4_0;
+    c.quant.weights.type = LT_Q4_0;
     lt_model *m = trained(ctx, "llama:layers=2,dim=32,hidden=48,heads=4,kv_heads=2", c, &l);
     const lt_train_start *s = &l.start;
     TS_CHECK(l.starts == 1 && s->steps == 7 && s->first_step == 0 && !s->resumed_from, "the start");
@@ -245,7 +245,7 @@ static void wrong_options(void)
     TS_REFUSED(ctx, try_train(ctx, &c), LT_EINVAL, "none of 20 parameters is trainable");
     c = toy_config(1), c.train_only = "nobody,neither";
     TS_REFUSED(ctx, try_train(ctx, &c), LT_EINVAL, "none of 20 parameters is trainable");
-    c = toy_config(1), c.quant.type = LT_I8;
+    c = toy_config(1), c.quant.weights.type = LT_I8;
     TS_REFUSED(ctx, try_train(ctx, &c), LT_EINVAL, "i8 is no type to deploy weights in");
     c = toy_config(1), c.resume = "/nonexistent";
     TS_REFUSED(ctx, try_train(ctx, &c), LT_EIO, "/nonexistent/manifest.json");

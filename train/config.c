@@ -1,4 +1,5 @@
 /* config.c - defaults and bounds of a training run. */
+#include "qat/cluster_parts.h"
 #include "qat/policy.h"
 #include "train/loop.h"
 
@@ -29,6 +30,7 @@ void lt_train_config_init(lt_train_config *config)
                                 .log_every = 1,
                                 .resume = "auto"};
     lt_quant_policy_init(&config->quant);
+    lt_cluster_config_init(&config->cluster);
 }
 
 bool lti_config_type(const char *name, lt_dtype *type)
@@ -53,6 +55,28 @@ static lt_status check_types(lt_ctx *ctx, const lt_train_config *c)
                             types[i].value ? types[i].value : "(NULL)",
                             types[i].automatic ? ", bf16 and auto are known" : " and bf16 are known");
     }
+    return LT_OK;
+}
+
+/* What clustering does not go together with. */
+static lt_status check_cluster(lt_ctx *ctx, const lt_train_config *c)
+{
+    LTI_TRY(lti_cluster_check(ctx, &c->cluster));
+    if (c->cluster.clusters == 0) return LT_OK;
+    if (!lt_quant_policy_empty(&c->quant))
+        return lti_fail(ctx, LT_EINVAL, "clustering and quantization exclude each other: a weight is on one grid");
+    if (strcmp(c->frozen_type, "f32"))
+        return lti_fail(ctx, LT_EINVAL,
+                        "frozen_type %s and clustering exclude each other: codebooks are made of f32 weights; leave "
+                        "frozen_type out",
+                        c->frozen_type);
+    if (c->cluster.mode != LT_CLUSTER_STE) return LT_OK;
+    if (c->ema_decay > 0)
+        return lti_fail(ctx, LT_EINVAL,
+                        "ema_decay averages weights, and clusters of the mode 'ste' follow the weights themselves; "
+                        "leave it out, or take the mode 'centroids'");
+    if (c->cluster.preserve_zeros && strcmp(c->optimizer, "muon") == 0)
+        return lti_fail(ctx, LT_EINVAL, "muon moves every weight of a matrix, so zeros are not preserved; take adamw");
     return LT_OK;
 }
 
@@ -89,7 +113,12 @@ lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
                         c->optimizer ? "lr_schedule" : "optimizer");
     LTI_TRY(check_types(ctx, c));
     LTI_TRY(lti_quant_check(ctx, &c->quant));
-    if (strcmp(c->frozen_type, "f32") && (c->quant.type != LT_F32 || c->quant.embedding != LT_F32))
+    if (c->quant.activations != LT_ACT_NONE && lti_quant_weights_stay(&c->quant))
+        return lti_fail(
+            ctx, LT_EINVAL,
+            "quantized activations meet quantized weights: give a type to train on, too, or leave them out");
+    LTI_TRY(check_cluster(ctx, c));
+    if (strcmp(c->frozen_type, "f32") && !lt_quant_policy_empty(&c->quant))
         return lti_fail(ctx, LT_EINVAL,
                         "frozen_type %s and quantization exclude each other: codes are made of f32 weights; leave "
                         "frozen_type out",
@@ -97,6 +126,10 @@ lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
     if (c->save_every && !c->out) return lti_fail(ctx, LT_EINVAL, "save_every needs out, a directory to save in");
     return LT_OK;
 }
+
+/* Learned scales move more slowly than weights and are not drawn to 0. */
+static const lt_optimizer_group learned_scales[] = {{.pattern = "*:scale", .lr_multiplier = 0.1},
+                                                    {.pattern = "*:offset", .lr_multiplier = 0.1}};
 
 lt_status lti_config_optimizer(lt_ctx *ctx, const lt_train_config *c, lt_optimizer_config *o)
 {
@@ -110,6 +143,8 @@ lt_status lti_config_optimizer(lt_ctx *ctx, const lt_train_config *c, lt_optimiz
     o->max_grad_norm = c->max_grad_norm;
     o->layer_decay = c->layer_decay;
     o->ema_decay = c->ema_decay;
+    o->groups = learned_scales;
+    o->n_groups = LTI_COUNT(learned_scales);
     return LT_OK;
 }
 

@@ -4,14 +4,6 @@
 
 #include <math.h>
 
-/* Bytes of a parameter in the type it is deployed in. */
-static size_t deployed_bytes(const lt_param *p, const lt_quant_policy *quant)
-{
-    size_t bytes = lt_param_bytes(p);
-    if (quant && lt_param_type(p) == LT_F32) lti_dtype_size(lt_quant_type(quant, p), lt_param_count(p), &bytes);
-    return bytes;
-}
-
 void lti_describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_result *e)
 {
     lt_params *params = lt_model_params(model);
@@ -19,7 +11,7 @@ void lti_describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_r
         lt_param *p = lt_params_at(params, i);
         if (lt_param_role(p) != LT_WEIGHT) continue;
         e->parameters += lt_param_count(p);
-        e->model_bytes += deployed_bytes(p, quant);
+        e->model_bytes += lti_deployed_bytes(p, quant);
         if (lt_param_type(p) != LT_F32) {
             e->nonzero_parameters += lt_param_count(p);
             continue;
@@ -36,7 +28,7 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     *result = (lt_eval_result){.accuracy = NAN, .rows = lt_dataset_rows(data), .documents = lt_dataset_documents(data)};
     if (result->rows == 0) return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: the data has no row");
     LTI_TRY(lti_check_model(ctx, model, data, false));
-    LTI_TRY(lti_quant_check(ctx, quant));
+    LTI_TRY(lti_quant_check_params(lt_model_params(model), quant));
     lti_recipe r = {.ctx = ctx, .model = model, .quant = quant, .layout = lti_row_layout_of(model, data, NULL)};
     LTI_TRY(lti_recipe_open(&r));
     lti_scores scores;

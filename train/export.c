@@ -1,201 +1,244 @@
-/* export.c - the codes of a model as a file, proved by reading it back.
+/* export.c - what ships: a model's codes as a .gguf or .safetensors file, with the proof that the file holds them.
  *
- * A .safetensors file: tensors under lathe's names, lattice blocks as U8 [rows, bytes a row], their types in the
- * metadata ("type:blk.0.attn_q.weight" = "q4_0"). */
-#include "base/text.h"
-#include "models/model.h"
-#include "qat/policy.h"
-#include "train/checkpoint.h"
-#include "train/recipe.h"
+ * The codes come from the kernels of the final evaluation pass. Writing them on another grid than the trained one rounds
+ * the trained values a second time, which brings most of the error back that training took away, so it is
+ * done only when told; grids that hold the same values (ternary in tq2_0) are no other grid. */
+#include "train/export.h"
 
+#include "data/files.h"
+#include "models/convert_parts.h"
+
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-typedef struct exported {
-    lt_tensor_entry *entries;
-    lt_pair *pairs;
-    int64_t (*shapes)[LT_MAX_RANK];
-    char (*keys)[80];
-    int count, n_pairs;
-} exported;
-
-static void exported_free(lt_ctx *ctx, exported *x)
+void lt_export_options_init(lt_export_options *options)
 {
-    lti_free(ctx, x->entries);
-    lti_free(ctx, x->pairs);
-    lti_free(ctx, x->shapes);
-    lti_free(ctx, x->keys);
+    *options = (lt_export_options){.size = sizeof *options};
 }
 
-static void add_entry(exported *x, const lt_param *p)
+/* ---- What a file says about its making ---- */
+
+static void add_fact(lti_facts *f, const char *key, const char *value)
 {
-    int i = x->count++;
-    int64_t *shape = x->shapes[i];
-    int rank = lt_param_rank(p);
-    lt_dtype type = lt_param_type(p);
-    memcpy(shape, lt_param_shape(p), (size_t)rank * sizeof *shape);
-    if (lt_dtype_is_lattice(type)) {
-        shape[rank - 1] = shape[rank - 1] / lt_dtype_block(type) * (int64_t)lt_dtype_bytes(type);
-        snprintf(x->keys[i], sizeof x->keys[i], "type:%s", lt_param_name(p));
-        x->pairs[x->n_pairs++] = (lt_pair){x->keys[i], lt_dtype_name(type)};
+    if (value && *value) f->pairs[f->count++] = (lt_pair){key, value};
+}
+
+static void add_number(lti_facts *f, const char *key, int64_t number)
+{
+    char *text = f->texts[f->count];
+    lti_print(text, sizeof f->texts[0], "%lld", (long long)number);
+    if (number) add_fact(f, key, text);
+}
+
+lt_status lti_facts_make(const lt_quant_policy *p, const lt_export_options *o, lti_facts *f)
+{
+    char policy[LT_SCHEME_TEXT], embedding[LT_SCHEME_TEXT];
+    lti_policy_rules(p, &f->rules);
+    if (f->rules.failed) return LT_ENOMEM;
+    add_fact(f, "lathe.version", lt_version());
+    lti_print(f->texts[f->count], sizeof f->texts[0], "%s", lt_quant_policy_name(p, policy));
+    add_fact(f, "lathe.qat.type", f->texts[f->count]);
+    lti_print(f->texts[f->count], sizeof f->texts[0], "%s", lt_scheme_name(&p->embedding, embedding));
+    add_fact(f, "lathe.qat.embedding", p->mix ? NULL : f->texts[f->count]);
+    add_fact(f, "lathe.qat.rules", f->rules.data);
+    add_fact(f, "lathe.qat.targets", p->targets);
+    add_fact(f, "lathe.qat.activations", lt_activations_name(p->activations));
+    add_fact(f, "lathe.qat.scale", lt_scale_rule_name(p->scale));
+    add_fact(f, "lathe.qat.gradient", lt_round_gradient_name(p->gradient));
+    add_fact(f, "lathe.ptq.method", o->method);
+    add_number(f, "lathe.train.steps", o->steps);
+    add_number(f, "lathe.train.tokens", o->tokens);
+    add_fact(f, "lathe.train.data_xxh3", o->data_hash);
+    add_fact(f, "lathe.valid.data_xxh3", o->valid_hash);
+    if (o->valid_nll > 0) {
+        lti_print(f->texts[f->count], sizeof f->texts[0], "%.9g", o->valid_nll);
+        add_fact(f, "lathe.valid.nll", f->texts[f->count]);
     }
-    x->entries[i] = (lt_tensor_entry){
-        .name = lt_param_name(p), .dtype = lti_stored_of(type), .rank = rank, .shape = shape, .data = lt_param_read(p)};
-}
-
-static lt_status list_params(lt_ctx *ctx, const lt_params *codes, exported *x)
-{
-    size_t n = (size_t)lt_params_count(codes) + 1;
-    *x = (exported){.entries = lti_alloc_array(ctx, n, sizeof *x->entries),
-                    .pairs = lti_alloc_array(ctx, n, sizeof *x->pairs),
-                    .shapes = lti_alloc_array(ctx, n, sizeof *x->shapes),
-                    .keys = lti_alloc_array(ctx, n, sizeof *x->keys)};
-    if (!x->entries || !x->pairs || !x->shapes || !x->keys) return LT_ENOMEM;
-    for (int i = 0; i < lt_params_count(codes); i++) add_entry(x, lt_params_at(codes, i));
     return LT_OK;
 }
 
-/* Every byte of the file against the codes in memory. */
-static lt_status prove(lt_ctx *ctx, const char *path, const exported *x)
+/* ---- Which codes ---- */
+
+/* Whether b holds a's values, but for scales that are f16 there. *square gets the sum of the squared differences. */
+static bool carries(const lt_real *a, const lt_real *b, int64_t n, double *square, double *norm)
 {
-    lt_tensors *file;
-    LTI_TRY(lt_tensors_open(ctx, path, &file));
-    lt_status status = LT_OK;
-    for (int i = 0; i < x->count && status == LT_OK; i++) {
-        int k = lt_tensors_find(file, x->entries[i].name);
-        if (k < 0 || memcmp(lt_tensors_data(file, k), x->entries[i].data, lt_tensors_bytes(file, k)))
-            status = lti_fail(ctx, LT_EIO, "%s: tensor '%s' reads back differently from what was written", path,
-                              x->entries[i].name);
+    const double scale = 1.0 / 1024;
+    bool same = true;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)b[i] - (double)a[i];
+        *square += d * d;
+        *norm += (double)a[i] * (double)a[i];
+        same &= fabs(d) <= scale * fabs((double)a[i]);
     }
-    lt_tensors_close(file);
-    return status;
+    return same;
 }
 
-static lt_status describe(lt_ctx *ctx, const lt_params *codes, const lt_quant_policy *policy, char **report)
+/* The trained values on the other grids; *moved: how far they went, root mean square, of the values' own. */
+static lt_status compare_values(const lt_params *trained, const lt_params *shipped, const char **changed, double *moved)
 {
-    lti_text text = {.ctx = ctx};
-    for (lt_dtype type = 0; type < LT_DTYPE_COUNT; type++) {
-        int tensors = 0;
-        size_t bytes = 0;
-        for (int i = 0; i < lt_params_count(codes); i++) {
-            const lt_param *p = lt_params_at(codes, i);
-            if (lt_param_type(p) != type) continue;
-            tensors++;
-            bytes += lt_param_bytes(p);
-        }
-        if (tensors) lti_text_format(&text, "%-5s %4d tensors %12zu bytes\n", lt_dtype_name(type), tensors, bytes);
+    lt_params *read;
+    double square = 0, norm = 0;
+    *changed = NULL;
+    LTI_TRY(lt_dequantize_params(shipped, &read));
+    for (int i = 0; i < lt_params_count(trained); i++) {
+        const lt_param *a = lt_params_at(trained, i), *b = lt_params_at(read, i);
+        bool same = carries(lt_param_read(a), lt_param_read(b), lt_param_count(a), &square, &norm);
+        if (!same && !*changed) *changed = lt_param_name(a);
     }
-    for (int i = 0; i < lt_params_count(codes); i++) {
-        const lt_param *p = lt_params_at(codes, i);
-        lt_dtype wanted = lti_quant_wanted(policy, p);
-        if (lt_param_type(p) != wanted)
-            lti_text_format(&text, "%s: rows of %lld are no multiple of %lld: %s instead of %s\n", lt_param_name(p),
-                            (long long)lt_param_shape(p)[1], (long long)lt_dtype_block(wanted),
-                            lt_dtype_name(lt_param_type(p)), lt_dtype_name(wanted));
-    }
-    *report = text.data;
-    if (!text.failed) return LT_OK;
-    lti_text_free(&text);
-    *report = NULL;
-    return LT_ENOMEM;
+    *moved = norm > 0 ? sqrt(square / norm) : 0;
+    lt_params_free(read);
+    return LT_OK;
 }
 
-lt_status lti_describe_codes(lt_model *model, const lt_quant_policy *policy, char **report)
+static lt_status refuse_other(lt_ctx *ctx, const lt_params *trained, const lt_quant_policy *policy,
+                              const lt_export_options *o, const char *name, double moved)
 {
-    lt_params *codes;
-    *report = NULL;
-    LTI_TRY(lt_quantize_params(model->params, policy, &codes));
-    lt_status status = describe(model->ctx, codes, policy, report);
+    char was[LT_SCHEME_TEXT], is[LT_SCHEME_TEXT];
+    const lt_param *p = lt_params_find(trained, name);
+    lt_scheme a = lt_quant_scheme(policy, p), b = lt_quant_scheme(o->other, p);
+    return lti_fail(
+        ctx, LT_EINVAL,
+        "'%s' was trained on %s and would be written as %s: that rounds a second time and moves the weights "
+        "by %.2g %% (root mean square), most of what training on the grid took away; export the trained "
+        "type, or allow another (--export-other-type)",
+        name, lt_scheme_name(&a, was), lt_scheme_name(&b, is), 100 * moved);
+}
+
+static lt_status make_shipped(lt_model *m, const lt_quant_policy *policy, const lt_export_options *o,
+                              lt_exported *exported, lt_params **shipped)
+{
+    lt_params *codes, *trained = NULL;
+    const char *changed;
+    LTI_TRY(lt_quantize_params(m->params, policy, &codes));
+    if (!o->other) {
+        *shipped = codes;
+        return LT_OK;
+    }
+    lt_status status = lt_dequantize_params(codes, &trained);
     lt_params_free(codes);
+    if (status == LT_OK) status = lt_quantize_params(trained, o->other, shipped);
+    if (status == LT_OK) status = compare_values(trained, *shipped, &changed, &exported->moved);
+    exported->other = status == LT_OK && changed;
+    if (exported->other && !o->allow_other)
+        status = refuse_other(m->ctx, m->params, policy, o, changed, exported->moved);
+    lt_params_free(trained);
+    if (status != LT_OK) {
+        lt_params_free(*shipped);
+        *shipped = NULL;
+    }
     return status;
+}
+
+/* GGUF has types of storage alone. */
+static lt_status check_types(lt_model *m, const lt_quant_policy *policy, const char *path)
+{
+    char name[LT_SCHEME_TEXT];
+    for (int i = 0; i < lt_params_count(m->params); i++) {
+        const lt_param *p = lt_params_at(m->params, i);
+        lt_scheme s = lt_quant_scheme(policy, p);
+        if (lt_param_role(p) == LT_WEIGHT && s.kind != LT_SCHEME_TYPE)
+            return lti_fail(m->ctx, LT_EUNSUPPORTED,
+                            "%s: '%s' is on the grid %s, which GGUF has no type for; export to .safetensors, or name a "
+                            "type that holds it (--export-type tq2_0 holds ternary weights)",
+                            path, lt_param_name(p), lt_scheme_name(&s, name));
+    }
+    return LT_OK;
+}
+
+/* ---- The files ---- */
+
+static lt_status write_gguf(lt_model *m, const lt_params *codes, const char *path, const lt_quant_policy *policy,
+                            const lt_export_options *o, const lti_facts *facts, lti_text *notes, lti_codes_proof *proof)
+{
+    lti_pairs more = {.ctx = m->ctx};
+    lt_status status = LT_OK;
+    for (int i = 0; i < facts->count && status == LT_OK; i++)
+        status = lti_pairs_text(&more, facts->pairs[i].key, facts->pairs[i].value);
+    if (status == LT_OK) status = lti_pairs_text(&more, "general.quantized_by", "lathe");
+    if (status == LT_OK && o->base) status = lti_pairs_u32(&more, "general.base_model.count", 1);
+    if (status == LT_OK && o->base) status = lti_pairs_text(&more, "general.base_model.0.name", o->base);
+    lti_codes_file file = {.model = m,
+                           .codes = codes,
+                           .path = path,
+                           .name = o->name,
+                           .mix = policy->mix,
+                           .more = more.list,
+                           .n_more = more.count};
+    if (status == LT_OK) status = lti_codes_write(&file, notes);
+    if (status == LT_OK) status = lti_codes_prove(&file, proof);
+    lti_pairs_free(&more);
+    return status;
+}
+
+char *lti_with_commas(char text[32], uint64_t number)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)number), at = 0;
+    for (int i = 0; i < n; i++) {
+        if (i && (n - i) % 3 == 0) text[at++] = ',';
+        text[at++] = digits[i];
+    }
+    text[at] = 0;
+    return text;
+}
+
+static lt_status write_codes(lt_model *m, const lt_params *codes, const char *path, const lt_quant_policy *policy,
+                             const lt_export_options *o, lti_text *report, lt_exported *exported)
+{
+    lti_facts facts = {.rules = {.ctx = m->ctx}};
+    lti_codes_proof proof;
+    char t[3][32];
+    lti_text notes = {.ctx = m->ctx};
+    lt_status status = lti_facts_make(policy, o, &facts);
+    if (status == LT_OK && lti_ends_with(path, ".gguf"))
+        status = write_gguf(m, codes, path, policy, o, &facts, &notes, &proof);
+    else if (status == LT_OK)
+        status = lti_codes_file_write(m->ctx, codes, path, facts.pairs, facts.count, &proof);
+    if (status == LT_OK) {
+        exported->tensors = proof.tensors, exported->weights = proof.weights, exported->bytes = proof.bytes;
+        if (notes.data) lti_text_add(report, notes.data, notes.length);
+        lti_text_format(report, "read back: %s tensors, %s weights, %s bytes: identical\n",
+                        lti_with_commas(t[0], (uint64_t)proof.tensors), lti_with_commas(t[1], (uint64_t)proof.weights),
+                        lti_with_commas(t[2], proof.bytes));
+    }
+    lti_text_free(&notes);
+    lti_text_free(&facts.rules);
+    return status;
+}
+
+lt_status lt_export(lt_model *m, const lt_quant_policy *policy, const char *path, const lt_export_options *options,
+                    lt_exported *exported)
+{
+    lt_export_options defaults;
+    lt_export_options_init(&defaults);
+    const lt_export_options *o = options ? options : &defaults;
+    *exported = (lt_exported){0};
+    if (o->size != sizeof *o) return lti_fail(m->ctx, LT_EINVAL, "lt_export: call lt_export_options_init first");
+    const lt_quant_policy *written = o->other ? o->other : policy;
+    if (lti_ends_with(path, ".gguf")) LTI_TRY(check_types(m, written, path));
+    lti_text report = {.ctx = m->ctx};
+    lt_params *codes = NULL;
+    lt_status status = lti_describe_params(m->params, written, &report);
+    if (status == LT_OK && !o->codes) status = make_shipped(m, policy, o, exported, &codes);
+    if (status == LT_OK) status = write_codes(m, o->codes ? o->codes : codes, path, written, o, &report, exported);
+    lt_params_free(codes);
+    if (status == LT_OK && !report.failed) {
+        exported->report = report.data;
+        return LT_OK;
+    }
+    lti_text_free(&report);
+    return status == LT_OK ? LT_ENOMEM : status;
 }
 
 lt_status lt_export_codes(lt_model *model, const lt_quant_policy *policy, const char *path, char **report)
 {
-    lt_ctx *ctx = model->ctx;
+    lt_exported exported;
     if (report) *report = NULL;
-    lt_params *codes;
-    LTI_TRY(lt_quantize_params(model->params, policy, &codes));
-    exported x;
-    lt_status status = list_params(ctx, codes, &x);
-    if (status == LT_OK) status = lt_tensors_write(ctx, path, x.entries, x.count, x.pairs, x.n_pairs, NULL);
-    if (status == LT_OK) status = prove(ctx, path, &x);
-    if (status == LT_OK && report) status = describe(ctx, codes, policy, report);
-    exported_free(ctx, &x);
-    lt_params_free(codes);
-    return status;
-}
-
-/* ---- Reading codes ---- */
-
-typedef struct mapper {
-    lt_model *model;
-    const char *path;
-} mapper;
-
-static lt_status read_type(const mapper *m, int i, const char *name, lt_dtype *type)
-{
-    lt_tensors *file = m->model->weights.tensors;
-    lt_stored stored = lt_tensors_dtype(file, i);
-    char key[80];
-    snprintf(key, sizeof key, "type:%s", name);
-    const char *lattice = lt_tensors_metadata(file, key);
-    if (lattice && lt_dtype_parse(lattice, type) && lt_dtype_is_lattice(*type) && stored == LT_STORED_U8) return LT_OK;
-    *type = stored == LT_STORED_F16 ? LT_F16 : stored == LT_STORED_BF16 ? LT_BF16 : LT_F32;
-    if (!lattice && (*type != LT_F32 || stored == LT_STORED_REAL)) return LT_OK;
-    return lti_fail(m->model->ctx, LT_EFORMAT, "%s: tensor '%s' is %s; no type lathe knows is stored so", m->path, name,
-                    lt_stored_name(stored));
-}
-
-/* Whether tensor i is t in the type: the same dimensions, but for the last one of a lattice, which counts bytes. */
-static bool same_shape(const lt_tensors *file, int i, const lti_tensor *t, lt_dtype type)
-{
-    const int64_t *shape = lt_tensors_shape(file, i);
-    if (lt_tensors_rank(file, i) != t->rank) return false;
-    for (int k = 0; k < t->rank - 1; k++)
-        if (shape[k] != t->shape[k]) return false;
-    size_t row = (size_t)t->shape[t->rank - 1];
-    if (lt_dtype_is_lattice(type) && !lti_dtype_size(type, (int64_t)row, &row)) return false;
-    return shape[t->rank - 1] == (int64_t)row;
-}
-
-static lt_status map_tensor(void *user, const lti_tensor *t)
-{
-    mapper *m = user;
-    lt_ctx *ctx = m->model->ctx;
-    int i = lt_tensors_find(m->model->weights.tensors, t->name);
-    if (i < 0) return lti_fail(ctx, LT_EFORMAT, "%s: tensor '%s' is missing", m->path, t->name);
-    lt_dtype type;
-    LTI_TRY(read_type(m, i, t->name, &type));
-    if (!same_shape(m->model->weights.tensors, i, t, type))
-        return lti_fail(ctx, LT_EFORMAT,
-                        "%s: tensor '%s' is rank %d of %llu bytes, but the model's is rank %d, %lld "
-                        "rows of %lld elements of %s",
-                        m->path, t->name, lt_tensors_rank(m->model->weights.tensors, i),
-                        (unsigned long long)lt_tensors_bytes(m->model->weights.tensors, i), t->rank,
-                        (long long)(t->rank == 2 ? t->shape[0] : 1), (long long)t->shape[t->rank - 1],
-                        lt_dtype_name(type));
-    return lt_params_map(m->model->params, t->name, type, t->rank, t->shape,
-                         lt_tensors_data(m->model->weights.tensors, i), NULL);
-}
-
-static lt_status fill_coded(lt_model *coded, const char *path)
-{
-    LTI_TRY(lt_params_create(coded->ctx, &coded->params));
-    LTI_TRY(lt_tensors_open(coded->ctx, path, &coded->weights.tensors));
-    return lti_model_each(coded, map_tensor, &(mapper){coded, path});
-}
-
-lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded)
-{
-    *coded = NULL;
-    lt_model *m;
-    LTI_TRY(lti_model_like(model, &m));
-    m->frozen = true;
-    lt_status status = fill_coded(m, path);
-    if (status == LT_OK)
-        *coded = m;
+    LTI_TRY(lt_export(model, policy, path, NULL, &exported));
+    if (report)
+        *report = exported.report;
     else
-        lt_model_free(m);
-    return status;
+        lt_string_free(model->ctx, exported.report);
+    return LT_OK;
 }

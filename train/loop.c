@@ -6,6 +6,7 @@
 #include "train/loop.h"
 
 #include "kernels/kernels.h"
+#include "qat/flips.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -52,6 +53,19 @@ static lti_phase train_phase(const lti_loop *l)
     return l->recipe.quant && l->at.step < l->float_steps ? LTI_TRAIN_FLOAT : LTI_TRAIN;
 }
 
+/* What training on a grid anneals: progress since it began, 1 in the last step; damping rises along half a cosine and is
+ * asked for once a step. */
+static lt_status set_annealed(const lti_loop *l, lt_plan *plan, bool first)
+{
+    const double pi = 3.14159265358979323846;
+    double steps = (double)(l->steps - l->float_steps - 1), done = (double)(l->at.step - l->float_steps);
+    double progress = steps > 0 && done < steps ? fmax(done / steps, 0) : 1;
+    double damping = l->config->quant.damping * (1 - cos(pi * progress)) / 2;
+    LTI_TRY(set_if_read(plan, "qat_progress", progress));
+    LTI_TRY(set_if_read(plan, "qat_damping", first ? damping : 0));
+    return set_if_read(plan, "qat_freeze", train_phase(l) == LTI_TRAIN);
+}
+
 /* The arrays of the next micro-batch, and its size. */
 static lt_status next_batch(lti_loop *l, lt_batch *batch, int64_t *T, const lti_feed **feed)
 {
@@ -84,6 +98,7 @@ static lt_status micro_step(lti_loop *l, int64_t i, int64_t targets, double *los
     LTI_TRY(lti_feed_bind(feed, plan));
     LTI_TRY(set_if_read(plan, "norm", (double)targets));
     LTI_TRY(set_if_read(plan, "fresh", i == 0));
+    LTI_TRY(set_annealed(l, plan, i == 0));
     LTI_TRY(set_if_read(plan, "lr", learning_rate(l)));
     int64_t step = l->recipe.fused ? l->at.step + 1 : l->at.step * l->config->grad_accumulation_steps + i + 1;
     LTI_TRY(set_if_read(plan, "step", (double)step));
@@ -100,6 +115,7 @@ static lt_status update(lti_loop *l, double *norm, bool *updated)
     LTI_TRY(lti_recipe_plan(&l->recipe, LTI_UPDATE, 0, 0, &plan));
     LTI_TRY(lt_set(plan, "lr", learning_rate(l)));
     LTI_TRY(set_if_read(plan, "step", (double)(l->at.step + 1)));
+    LTI_TRY(set_annealed(l, plan, false));
     LTI_TRY(lti_op_times_run(&l->times, plan));
     *norm = (double)*(const lt_real *)lt_result(plan, 0);
     *updated = *(const lt_real *)lt_result(plan, 1) != 0;
@@ -213,7 +229,7 @@ static bool weights_finite(const lti_loop *l)
     const lt_params *params = lt_model_params(l->model);
     for (int i = 0; i < lt_params_count(params); i++) {
         const lt_param *p = lt_params_at(params, i);
-        bool looked_at = lt_param_role(p) == LT_WEIGHT && lt_param_type(p) == LT_F32;
+        bool looked_at = (lt_param_role(p) == LT_WEIGHT || lt_param_trainable(p)) && lt_param_type(p) == LT_F32;
         if (looked_at && !lti_k()->all_finite(lt_param_count(p), lt_param_read(p))) return false;
     }
     return true;
@@ -265,7 +281,7 @@ static lt_status train_steps(lti_loop *l)
 {
     const lt_train_config *c = l->config;
     while (l->at.step < l->steps) {
-        lt_train_progress p = {.loss = NAN};
+        lt_train_progress p = {.loss = NAN, .flips = NAN};
         outcome how = STEP_DONE;
         LTI_TRY(one_step(l, &p, &how));
         if (how == STEP_STOPPED) return stop_early(l);
@@ -275,6 +291,9 @@ static lt_status train_steps(lti_loop *l)
             l->at.skipped_in_row = 0;
         bool last = l->at.step >= l->steps;
         if (every(l->at.step, c->eval_every) || last) LTI_TRY(validate(l));
+        if (l->recipe.quant &&
+            (every(l->at.step, c->log_every) || last)) /* before it is saved: codes are compared with these */
+            LTI_TRY(lti_flips_share(lt_model_params(l->model), l->recipe.quant, &p.flips));
         if (l->checkpoints && how == STEP_DONE && (every(l->at.step, c->save_every) || last)) save(l, &p);
         if (every(l->at.step, c->log_every) || last || p.note) LTI_TRY(tell(l, &p));
     }
@@ -319,6 +338,8 @@ static lt_status loop_run(lti_loop *l, lt_train_result *result)
     LTI_TRY(lti_loop_tell_start(l, &result->forecast));
     lt_status status = train_steps(l);
     if (status == LT_OK && l->config->ema_decay > 0) lt_optimizer_swap_ema(l->optimizer);
+    if (status == LT_OK && l->recipe.cluster)
+        status = lt_cluster_apply(lt_model_params(l->model), l->recipe.cluster, NULL);
     fill_result(l, result);
     if (!l->config->out || (status != LT_OK && status != LT_EINTERRUPTED)) return status;
     char message[1024];

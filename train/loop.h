@@ -83,4 +83,8 @@ lt_status lti_loop_rollback(lti_loop *loop);
 /* runinfo.c: run.json and config.yaml. */
 lt_status lti_write_run_info(lti_loop *loop, const lt_train_result *result);
 
+/* resume.c: the grids and how they are trained, as the checkpoint and run.json have them. A new reference or NULL. */
+json_t *lti_policy_json(lt_ctx *ctx, const lt_quant_policy *policy);
+json_t *lti_cluster_json(const lt_cluster_config *cluster);
+
 #endif

@@ -6,6 +6,7 @@
 #include "kernels/compute_choice.h"
 #include "models/model.h"
 #include "optim/moments.h"
+#include "qat/flips.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -75,6 +76,16 @@ static lt_status narrow_frozen(lti_loop *l)
                     l->config->frozen_type);
 }
 
+/* What training on a grid keeps beside the weights: learned scales, codes, codebooks. */
+static lt_status prepare_grids(const lti_loop *l)
+{
+    lt_params *params = lt_model_params(l->model);
+    if (l->config->cluster.clusters) return lt_cluster_prepare(params, &l->config->cluster);
+    if (lt_quant_policy_empty(&l->config->quant)) return LT_OK;
+    LTI_TRY(lt_qat_prepare(params, &l->config->quant));
+    return lti_flips_start(params, &l->config->quant);
+}
+
 /* ---- Beside which runs ---- */
 
 enum { MOST_RUNS = 16 };
@@ -123,10 +134,11 @@ static int64_t steps_of(const lti_loop *l)
 static lt_status make_recipe(lti_loop *l)
 {
     const lt_train_config *c = l->config;
-    bool quantized = c->quant.type != LT_F32 || c->quant.embedding != LT_F32;
+    bool quantized = !lt_quant_policy_empty(&c->quant);
     l->recipe = (lti_recipe){.ctx = l->ctx,
                              .model = l->model,
                              .quant = quantized ? &c->quant : NULL,
+                             .cluster = c->cluster.clusters ? &c->cluster : NULL,
                              .optimizer = l->optimizer,
                              .seed = c->seed,
                              .fused = c->max_grad_norm == 0 && c->grad_accumulation_steps == 1,
@@ -163,6 +175,7 @@ lt_status lti_loop_open(lti_loop *l)
     LTI_TRY(name_classes(l));
     LTI_TRY(choose_trainable(l));
     LTI_TRY(narrow_frozen(l));
+    LTI_TRY(prepare_grids(l));
     LTI_TRY(lt_batches_create(l->ctx, l->train, NULL, c->batch_size, c->seed, true, &l->batches));
     LTI_TRY(lt_optimizer_create(l->ctx, lt_model_params(l->model), &optimizer, &l->optimizer));
     l->was_checkpointed = lt_model_checkpoints(l->model);
@@ -195,7 +208,7 @@ lt_status lti_loop_open_files(lti_loop *l)
     if (!l->resumed_from) lti_forget_moments(lt_model_params(l->model)); /* of an earlier training of this model */
     if (!l->config->out) return LT_OK;
     /* A checkpoint opens as a model: what it lacks lies in the run's directory. */
-    LTI_TRY(lti_model_describe(l->model, l->config->out, "float32"));
+    LTI_TRY(lti_model_describe(l->model, l->config->out, "float32", NULL));
     if (!l->resumed_from) l->metrics_bytes = -1;
     LTI_TRY(lti_metrics_open(l->ctx, l->metrics_path, l->metrics_bytes, l->at.step, &l->metrics));
     return lti_events_open(l->ctx, l->config->out, l->at.step, &l->events);

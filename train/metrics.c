@@ -89,6 +89,7 @@ lt_status lti_metrics_add(lt_ctx *ctx, int fd, const char *path, const lt_train_
     add_number(&text, "accuracy", p->accuracy);
     add_number(&text, "lr", p->lr);
     add_number(&text, "grad_norm", p->grad_norm);
+    add_number(&text, "flips", p->flips);
     add_number(&text, "tokens_per_second", p->tokens_per_second);
     add_number(&text, "seconds", p->seconds);
     lti_text_format(&text, ",\"rss_bytes\":%llu", (unsigned long long)p->rss_bytes);

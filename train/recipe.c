@@ -30,6 +30,7 @@ static int record_evaluation(const lti_recipe *r, lt_graph *g, lt_plan_key key, 
     lt_t targets;
     lt_training(g, false);
     if (r->quant) lt_qat_attach(g, r->quant);
+    if (r->cluster) lt_cluster_attach(g, r->cluster);
     lt_model_input in = lti_feed_record(&r->layout, g, key.batch, key.length, &targets);
     if (r->layout.kind == LT_DATA_TOKENS) {
         results[0] = lt_model_loss(r->model, g, &in, targets, lt_constant(g, 1));
@@ -44,7 +45,9 @@ static lt_t record_loss(const lti_recipe *r, lt_graph *g, lt_plan_key key)
 {
     lt_t targets;
     if (r->quant && key.phase != LTI_TRAIN_FLOAT) lt_qat_attach(g, r->quant);
+    if (r->cluster) lt_cluster_attach(g, r->cluster);
     if (r->compute == LT_BF16) lt_compute(g, LT_BF16);
+    lt_weight_copies(g, !r->fused);
     if (r->store == LT_BF16) lt_store_activations(g, LT_BF16);
     lt_model_input in = lti_feed_record(&r->layout, g, key.batch, key.length, &targets);
     return lt_model_loss_smooth(r->model, g, &in, targets, lt_scalar(g, "norm", 1), r->smoothing);
@@ -55,6 +58,10 @@ static int record(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t result
     if (key.phase == LTI_EVALUATE) return record_evaluation(r, g, key, results);
     if (key.phase == LTI_UPDATE) {
         lt_optimizer_apply(r->optimizer, g);
+        lt_phase(g, 1);
+        if (r->quant) lt_qat_after_update(g, r->quant);
+        if (r->cluster) lt_cluster_after_update(g, r->cluster);
+        lt_phase(g, 0);
         results[0] = lt_tapped(g, "grad_norm");
         results[1] = lt_tapped(g, "update_ok");
         return 2;
@@ -64,6 +71,8 @@ static int record(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t result
         lt_optimizer_fused(r->optimizer, g, results[0]);
     else
         lt_optimizer_accumulate(r->optimizer, g, results[0]);
+    if (r->fused && r->quant && key.phase == LTI_TRAIN) lt_qat_after_update(g, r->quant);
+    if (r->fused && r->cluster) lt_cluster_after_update(g, r->cluster);
     return 1;
 }
 

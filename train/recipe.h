@@ -3,6 +3,7 @@
 #define LTI_RECIPE_H
 
 #include "base/clock.h"
+#include "lathe/cluster.h"
 #include "train/feed.h"
 
 typedef enum lti_phase {
@@ -15,8 +16,9 @@ typedef enum lti_phase {
 typedef struct lti_recipe {
     lt_ctx *ctx;
     lt_model *model;
-    const lt_quant_policy *quant; /* NULL: float */
-    lt_optimizer *optimizer;      /* NULL: evaluation only */
+    const lt_quant_policy *quant;     /* NULL: float */
+    const lt_cluster_config *cluster; /* NULL: none */
+    lt_optimizer *optimizer;          /* NULL: evaluation only */
     bool fused;
     lti_row_layout layout;
     lt_dtype compute, store; /* while training; LT_F32, 0, or LT_BF16 */
@@ -51,6 +53,8 @@ int64_t lti_eval_batch(const lt_dataset *data);
 /* Tensors and bytes by deployed type, and the fallbacks, as text. Free with lt_string_free. */
 lt_status lti_describe_codes(lt_model *model, const lt_quant_policy *policy, char **report);
 
+/* Bytes of a parameter on the grid it is deployed on; policy NULL: as it is. */
+size_t lti_deployed_bytes(const lt_param *param, const lt_quant_policy *policy);
 /* Bytes, parameters and nonzero parameters of a model in its deployed types. */
 void lti_describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_result *result);
 

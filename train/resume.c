@@ -9,6 +9,7 @@
 #include "models/model.h"
 #include "optim/optimizer_parts.h"
 #include "train/checkpoint.h"
+#include "train/export.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -71,6 +72,30 @@ static void positions_text(const lt_model *model, char *text, size_t size)
               (int)m->activation);
 }
 
+json_t *lti_policy_json(lt_ctx *ctx, const lt_quant_policy *q)
+{
+    char type[LT_SCHEME_TEXT], embedding[LT_SCHEME_TEXT];
+    lti_text rules = {.ctx = ctx};
+    lti_policy_rules(q, &rules);
+    json_t *json = rules.failed
+                       ? NULL
+                       : json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:f,s:f}", "qat", lt_quant_policy_name(q, type),
+                                   "qat_embedding", lt_scheme_name(&q->embedding, embedding), "qat_targets",
+                                   q->targets ? q->targets : "", "tensor_type", rules.data ? rules.data : "",
+                                   "qat_activations", lt_activations_name(q->activations), "qat_scale",
+                                   lt_scale_rule_name(q->scale), "qat_gradient", lt_round_gradient_name(q->gradient),
+                                   "qat_damping", q->damping, "qat_freeze_threshold", q->freeze_threshold);
+    lti_text_free(&rules);
+    return json;
+}
+
+json_t *lti_cluster_json(const lt_cluster_config *c)
+{
+    return json_pack("{s:I,s:s,s:s,s:b,s:s}", "clusters", (json_int_t)c->clusters, "cluster_mode",
+                     lt_cluster_mode_name(c->mode), "cluster_per", c->per == LT_PER_CHANNEL ? "channel" : "tensor",
+                     "cluster_preserve_zeros", (int)c->preserve_zeros, "cluster_targets", c->targets ? c->targets : "");
+}
+
 /* What must not change between the parts of one run. A new reference. */
 static json_t *identity(const lti_loop *l)
 {
@@ -78,30 +103,32 @@ static json_t *identity(const lti_loop *l)
     model_text(l->model, model, sizeof model);
     positions_text(l->model, positions, sizeof positions);
     const lt_train_config *c = l->config;
-    const lt_quant_policy *q = &c->quant;
     lt_tokenizer *tokenizer = lt_model_tokenizer(l->model);
     lt_optimizer_config given, o; /* o: with the kind's own numbers where none was chosen */
     if (lti_config_optimizer(l->ctx, c, &given) != LT_OK || lti_optimizer_resolve(l->ctx, &given, &o) != LT_OK)
         return NULL;
-    json_t *same = json_pack(
-        "{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:s,s:s,s:s,s:f,s:s,"
-        "s:s,s:b,s:b}",
-        "kernels", lt_kernels_in_use(), "version", lt_version(), "data", lt_dataset_hash(l->train), "model", model,
-        "positions", positions, "tokenizer", tokenizer ? lt_tokenizer_hash(tokenizer) : "", "seed", (json_int_t)c->seed,
-        "steps", (json_int_t)l->steps, "batch_size", (json_int_t)c->batch_size, "grad_accumulation_steps",
-        (json_int_t)c->grad_accumulation_steps, "learning_rate", c->learning_rate, "lr_schedule", c->lr_schedule,
-        "warmup_ratio", c->warmup_ratio, "lr_min_ratio", c->lr_min_ratio, "optimizer", c->optimizer, "weight_decay",
-        c->weight_decay, "beta1", o.beta1, "beta2", o.beta2, "eps", o.eps, "momentum", c->momentum, "max_grad_norm",
-        c->max_grad_norm, "qat", lt_dtype_name(q->type), "qat_embedding", lt_dtype_name(q->embedding), "qat_targets",
-        q->targets ? q->targets : "", "qat_start", c->qat_start, "freeze", c->freeze ? c->freeze : "", "train_only",
-        c->train_only ? c->train_only : "", "checkpoint_activations", (int)c->checkpoint_activations, "double",
-        (int)(sizeof(lt_real) == 8));
+    json_t *same =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:s,"
+                  "s:s,s:b,s:b}",
+                  "kernels", lt_kernels_in_use(), "version", lt_version(), "data", lt_dataset_hash(l->train), "model",
+                  model, "positions", positions, "tokenizer", tokenizer ? lt_tokenizer_hash(tokenizer) : "", "seed",
+                  (json_int_t)c->seed, "steps", (json_int_t)l->steps, "batch_size", (json_int_t)c->batch_size,
+                  "grad_accumulation_steps", (json_int_t)c->grad_accumulation_steps, "learning_rate", c->learning_rate,
+                  "lr_schedule", c->lr_schedule, "warmup_ratio", c->warmup_ratio, "lr_min_ratio", c->lr_min_ratio,
+                  "optimizer", c->optimizer, "weight_decay", c->weight_decay, "beta1", o.beta1, "beta2", o.beta2, "eps",
+                  o.eps, "momentum", c->momentum, "max_grad_norm", c->max_grad_norm, "qat_start", c->qat_start,
+                  "freeze", c->freeze ? c->freeze : "", "train_only", c->train_only ? c->train_only : "",
+                  "checkpoint_activations", (int)c->checkpoint_activations, "double", (int)(sizeof(lt_real) == 8));
     json_t *more =
         json_pack("{s:s,s:s,s:s,s:f,s:f,s:f,s:i}", "compute", lt_dtype_name(l->recipe.compute), "store_activations",
                   c->store_activations, "frozen_type", c->frozen_type, "layer_decay", c->layer_decay, "ema_decay",
                   c->ema_decay, "label_smoothing", c->label_smoothing, "classes", (int)lt_model_classes(l->model));
-    bool whole = same && more && json_object_update(same, more) == 0;
+    json_t *qat = lti_policy_json(l->ctx, &c->quant), *cluster = lti_cluster_json(&c->cluster);
+    bool whole = same && more && qat && cluster && !json_object_update(same, more) && !json_object_update(same, qat) &&
+                 !json_object_update(same, cluster);
     json_decref(more);
+    json_decref(qat);
+    json_decref(cluster);
     if (whole) return same;
     json_decref(same);
     return NULL;
@@ -139,6 +166,9 @@ static json_t *state_of(const lti_loop *l)
 
 lt_status lti_loop_save(lti_loop *l)
 {
+    const lt_cluster_config *cluster = l->recipe.cluster;
+    if (cluster && cluster->mode == LT_CLUSTER_CENTROIDS) /* a checkpoint opens as a model */
+        LTI_TRY(lt_cluster_apply(lt_model_params(l->model), cluster, NULL));
     json_t *state = state_of(l);
     if (!state) return lti_fail(l->ctx, LT_ENOMEM, "out of memory while saving a checkpoint");
     lt_status status = lti_checkpoint_save(l->ctx, l->checkpoints, l->at.step, lt_model_params(l->model), state,

@@ -52,6 +52,9 @@ static json_t *run_info(const lti_loop *l, const lt_train_result *r)
     json_object_set_new(info, "compute_note", json_string(l->compute_note));
     json_object_set_new(info, "store_activations", json_string(c->store_activations));
     json_object_set_new(info, "frozen_type", json_string(c->frozen_type));
+    json_t *policy = lt_quant_policy_empty(&c->quant) ? NULL : lti_policy_json(l->ctx, &c->quant);
+    if (policy) json_object_set_new(info, "quantization", policy);
+    if (c->cluster.clusters) json_object_set_new(info, "clustering", lti_cluster_json(&c->cluster));
     json_object_set_new(info, "optimizer", json_string(c->optimizer));
     json_object_set_new(info, "seconds", number(r->seconds));
     json_object_set_new(info, "tokens_per_second", number(r->tokens_per_second));

@@ -1,0 +1,15 @@
+/* hooks.h - the two hooks of a policy; `config` is the lt_quant_policy. */
+#ifndef LTI_QAT_HOOKS_H
+#define LTI_QAT_HOOKS_H
+
+#include "lathe/qat.h"
+
+/* w [out, in] on the grid of its parameter. */
+lt_t lti_qat_weight(lt_t w, const lt_site *site, void *config);
+/* x [.., in] on the grid that the policy pairs with the site's weight. */
+lt_t lti_qat_input(lt_t x, const lt_site *site, void *config);
+/* Whether the weight is multiplied as int8 codes with a scale a row: int8:channel with int8 activations, no learned scales.
+ * Of embeddings it is not: their rows are looked up. */
+bool lti_qat_rows(const lt_quant_policy *policy, const lt_site *site);
+
+#endif

@@ -1,0 +1,56 @@
+/* weight_hook.c - the weight hook: a parameter on its grid, with the gradient rule of the policy.
+ *
+ * The value is what products read: codes of a lattice, int8 codes with a scale a row, or f32 numbers on an integer grid.
+ * All of it is recorded in the segment of weight transforms: f32 copies are made again for the backward. */
+#include "autograd/ops/grids.h"
+#include "autograd/ops/lattice_clip.h"
+#include "lathe/ops.h"
+#include "qat/learned_scales.h"
+
+bool lti_qat_rows(const lt_quant_policy *p, const lt_site *site)
+{
+    lt_scheme s = lt_quant_scheme(p, site->param);
+    bool product = site->kind == LT_SITE_LINEAR || site->kind == LT_SITE_HEAD;
+    return product && p->activations == LT_ACT_INT8_TOKEN && s.kind == LT_SCHEME_INT && s.bits == 8 &&
+           s.per == LT_PER_CHANNEL && !s.asymmetric && !s.full_range && p->scale == LT_SCALE_DYNAMIC &&
+           p->gradient == LT_ROUND_STE && p->damping == 0;
+}
+
+static lt_t on_type(lt_t w, const lt_scheme *s, lt_round_gradient gradient)
+{
+    if (!lt_dtype_is_lattice(s->type)) return lt_cast(lt_cast(w, s->type), LT_F32);
+    lt_t codes = lti_quantize_type(w, s);
+    bool clips = gradient == LT_ROUND_CLIP_X || gradient == LT_ROUND_CLIP_CODE;
+    return clips ? lti_lattice_clip(codes, w, gradient) : codes;
+}
+
+static lt_t on_integers(lt_t w, const lt_scheme *s, const lt_quant_policy *p, const lt_param *param)
+{
+    lt_graph *g = w.graph;
+    lt_fake_quant_config c;
+    lt_fake_quant_config_init(&c);
+    if (lt_rank(w) > 2) { /* filters: a group runs along all numbers of a filter */
+        lt_t rows = lt_reshape(w, 2, (int64_t[]){lt_dim(w, 0), -1});
+        return lt_reshape(on_integers(rows, s, p, param), lt_param_rank(param), lt_param_shape(param));
+    }
+    c.scale = s->kind == LT_SCHEME_FP8 ? LT_SCALE_DYNAMIC : p->scale;
+    c.gradient = p->gradient;
+    c.learned = c.offset = lt_nil(g);
+    if (lti_rule_learned(c.scale)) {
+        lti_grid_attr attr = lti_grid_attr_of(s, c.scale);
+        c.learned = lti_learned_value(g, param, "scale");
+        if (lti_rule_has_offset(&attr)) c.offset = lti_learned_value(g, param, "offset");
+    }
+    return lt_fake_quant(w, s, &c);
+}
+
+lt_t lti_qat_weight(lt_t w, const lt_site *site, void *config)
+{
+    const lt_quant_policy *p = config;
+    lt_scheme s = lt_quant_scheme(p, site->param);
+    if (lt_type(w) != LT_F32 || lt_scheme_is_float(&s)) return w;
+    if (lti_qat_rows(p, site)) return lt_quantize_rows(w);
+    lt_t y = s.kind == LT_SCHEME_TYPE ? on_type(w, &s, p->gradient) : on_integers(w, &s, p, site->param);
+    if (p->damping == 0 || !lt_is_training(w.graph) || lt_is_nil(y)) return y;
+    return lti_weight_damping(y, w, lt_scalar(w.graph, "qat_damping", 0));
+}
