@@ -374,6 +374,7 @@ int cli_train(cli *c, void *target)
     r.codes_path = cli_train_export_path(&r);
     if (!code && (!r.yaml || !r.codes_path)) code = cli_fail(c, EXIT_MEMORY, "out of memory at the start");
     if (!code) code = cli_train_open(&r);
+    if (!code) code = cli_train_check_format(&r);
     if (!code) code = prepare_output(&r);
     if (!code) code = choose_bits(&r);
     if (!code && r.o->lr_find) {

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-VERBS = ["demo", "train", "eval", "generate", "tokenize", "convert", "inspect", "doctor", "bench", "cluster"]
+VERBS = ["demo", "train", "eval", "generate", "tokenize", "convert", "inspect", "doctor", "bench", "cluster", "quantize"]
 TO_COME = ["dump", "prune", "factor", "merge", "search", "run",
            "compress", "rollback"]
 INIT = "llama:layers=1,dim=32,hidden=64,heads=2,kv_heads=1,context=128"

@@ -11,7 +11,7 @@ import sys
 HEADERS = {
     "base": "base", "params": "autograd", "graph": "autograd", "plan": "autograd", "ops": "autograd",
     "attach": "autograd", "images": "autograd", "recurrent": "autograd", "optim": "optim", "nn": "nn", "formats": "data", "data": "data", "tokenizer": "data",
-    "gguf": "data", "chat": "data", "convert": "models", "infer": "infer", "evals": "evals", "goldens": "evals",
+    "gguf": "data", "chat": "data", "convert": "models", "infer": "infer", "evals": "evals", "goldens": "evals", "ptq": "train",
     "qat": "qat", "cluster": "qat", "scheme": "autograd", "observe": "autograd", "int8": "infer", "lora": "lora", "distill": "distill", "prune": "prune", "models": "models", "networks": "models", "classes": "data", "train": "train",
     "recipes": "recipes",
 }

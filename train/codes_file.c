@@ -2,6 +2,7 @@
  *
  * Tensors are under lathe's names, lattice blocks as U8 [rows, bytes a row], their types in the metadata
  * ("type:blk.0.attn_q.weight" = "q4_0"). */
+#include "base/text.h"
 #include "lathe/gguf.h"
 #include "train/checkpoint.h"
 #include "train/export.h"
@@ -138,11 +139,30 @@ static lt_status map_tensor(void *user, const lti_tensor *t)
                          lt_tensors_data(m->model->weights.tensors, i), NULL);
 }
 
+/* Grids of activations, which are state and in no table. */
+static lt_status take_grids(const mapper *m)
+{
+    const lt_tensors *file = m->model->weights.tensors;
+    for (int i = 0; i < lt_tensors_count(file); i++) {
+        lt_param *grid;
+        const char *name = lt_tensors_name(file, i);
+        if (!lti_ends_with(name, ":act_scale")) continue;
+        if (lt_tensors_elements(file, i) != 2)
+            return lti_fail(m->model->ctx, LT_EFORMAT, "%s: tensor '%s' has %lld numbers; scale and lowest code are 2",
+                            m->path, name, (long long)lt_tensors_elements(file, i));
+        LTI_TRY(lt_params_add(m->model->params, name, LT_F32, 1, &(int64_t){2}, LT_STATE, &grid));
+        lt_param_set_trainable(grid, false);
+        LTI_TRY(lt_tensors_load_real(file, i, lt_param_data(grid)));
+    }
+    return LT_OK;
+}
+
 static lt_status fill_coded(lt_model *coded, const char *path)
 {
     LTI_TRY(lt_params_create(coded->ctx, &coded->params));
     LTI_TRY(lt_tensors_open(coded->ctx, path, &coded->weights.tensors));
-    return lti_model_each(coded, map_tensor, &(mapper){coded, path});
+    LTI_TRY(lti_model_each(coded, map_tensor, &(mapper){coded, path}));
+    return take_grids(&(mapper){coded, path});
 }
 
 lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded)

@@ -19,7 +19,8 @@ typedef struct quantized {
     const lt_quant_policy *policy;
     lt_quant_format format;
     const char *directory;
-    lt_params *codes;
+    const lt_params *codes; /* what ships */
+    const lt_params *given; /* the caller's, or NULL: they are the policy's own */
     lti_pack pack;
     json_t *left, *packed;       /* modules by name, and endings */
     int unfit;                   /* of the policy's grid, and of a shape that the format does not take */
@@ -31,30 +32,62 @@ typedef struct quantized {
 
 /* ---- What is possible ---- */
 
-static lt_status check_model(const quantized *x, const lt_export_options *o)
+static bool is_linear(const lti_tensor *t)
 {
-    const lt_model *m = x->model;
+    return t->rank == 2 && lti_ends_with(t->name, ".weight") && strncmp(t->name, "blk.", 4) == 0;
+}
+
+typedef struct shapes {
+    const lt_model *model;
+    const lt_quant_policy *policy;
+    lt_quant_format format;
+    int packed;
+} shapes;
+
+static lt_status check_tensor(void *user, const lti_tensor *t)
+{
+    shapes *s = user;
+    const lt_model *m = s->model;
+    const lt_param *w = lt_params_find(m->params, t->name);
+    if (!w) return lti_fail(m->ctx, LT_EINVAL, "cannot export: parameter '%s' is missing", t->name);
+    if (t->layout == LTI_CONV1D || lti_layout_differs(t, lti_side_params(&m->config), lti_side_hf(&m->config)))
+        return lti_fail(m->ctx, LT_EUNSUPPORTED,
+                        "%s: '%s' lies otherwise in Hugging Face's files of this family, which is not implemented for "
+                        "packed weights; export to .safetensors or .gguf",
+                        lt_quant_format_name(s->format), t->name);
+    s->packed += is_linear(t) && lti_format_packs(s->format, s->policy, w);
+    return LT_OK;
+}
+
+lt_status lt_quant_format_check(const lt_model *m, const lt_quant_policy *policy, lt_quant_format format)
+{
+    const char *name = lt_quant_format_name(format);
+    shapes s = {.model = m, .policy = policy, .format = format};
+    LTI_TRY(lti_format_check(m->ctx, format, policy));
+    if (m->network)
+        return lti_fail(m->ctx, LT_EUNSUPPORTED, "%s is for transformers, and this is a %s; export to .safetensors",
+                        name, lt_model_family(m));
+    if (m->frozen)
+        return lti_fail(m->ctx, LT_EINVAL,
+                        "%s: the model was opened frozen, with a file's tensors; open it to be trained", name);
+    LTI_TRY(lti_model_each(m, check_tensor, &s));
+    if (s.packed) return LT_OK;
+    return lti_fail(m->ctx, LT_EUNSUPPORTED,
+                    "%s: no weight of the model can be packed: it takes %s; take smaller groups (int4:g64, g32)", name,
+                    lti_format_shapes(format));
+}
+
+static lt_status check_options(const quantized *x, const lt_export_options *o)
+{
     if (o->size != sizeof *o)
         return lti_fail(x->ctx, LT_EINVAL, "lt_export_quantized: call lt_export_options_init first");
     if (o->other)
         return lti_fail(x->ctx, LT_EINVAL, "%s: another grid than the trained one is for lt_export",
                         lt_quant_format_name(x->format));
-    if (m->network)
-        return lti_fail(x->ctx, LT_EUNSUPPORTED, "%s is for transformers, and this is a %s; export to .safetensors",
-                        lt_quant_format_name(x->format), lt_model_family(m));
-    if (m->frozen)
-        return lti_fail(x->ctx, LT_EINVAL,
-                        "%s: the model was opened frozen, with a file's tensors; open it to be trained",
-                        lt_quant_format_name(x->format));
-    return lti_format_check(x->ctx, x->format, x->policy);
+    return lt_quant_format_check(x->model, x->policy, x->format);
 }
 
 /* ---- Listing ---- */
-
-static bool is_linear(const lti_tensor *t)
-{
-    return t->rank == 2 && lti_ends_with(t->name, ".weight") && strncmp(t->name, "blk.", 4) == 0;
-}
 
 /* "model.layers.0.mlp.up_proj.weight" -> "model.layers.0.mlp.up_proj"; and behind the layer's number "mlp.up_proj". */
 static const char *module_of(char *name)
@@ -92,19 +125,14 @@ static lt_status list_tensor(void *user, const lti_tensor *t)
     quantized *x = user;
     const lt_param *w = lt_params_find(x->model->params, t->name);
     char name[160], module[160];
-    lti_side here = lti_side_params(&x->model->config), there = lti_side_hf(&x->model->config);
-    if (!w || !lt_params_find(x->codes, t->name))
-        return lti_fail(x->ctx, LT_EINVAL, "cannot export: parameter '%s' is missing", t->name);
-    if (t->layout == LTI_CONV1D || lti_layout_differs(t, here, there))
-        return lti_fail(x->ctx, LT_EUNSUPPORTED,
-                        "%s: '%s' lies otherwise in Hugging Face's files of this family, which is not implemented for "
-                        "packed weights; export to .safetensors or .gguf",
-                        lt_quant_format_name(x->format), t->name);
+    if (!lt_params_find(x->codes, t->name))
+        return lti_fail(x->ctx, LT_EINVAL, "cannot export: there are no codes of '%s'", t->name);
     lti_hf_name(t, x->model->prefix, name, sizeof name);
     if (!is_linear(t) || !lti_format_packs(x->format, x->policy, w)) return list_plain(x, t, w, name);
     snprintf(module, sizeof module, "%s", name);
     if (json_object_set_new(x->packed, module_of(module), json_true())) return no_memory(x);
-    return lti_pack_weight(&x->pack, x->format, x->model->params, x->policy, w, name);
+    const lt_param *given = x->given ? lt_params_find(x->given, t->name) : NULL;
+    return lti_pack_weight(&x->pack, x->format, x->model->params, x->policy, w, given, name);
 }
 
 static lt_status count_tensor(void *user, const lti_tensor *t)
@@ -117,17 +145,12 @@ static lt_status count_tensor(void *user, const lti_tensor *t)
 static lt_status list_all(quantized *x)
 {
     int count = 0;
-    const char *format = lt_quant_format_name(x->format);
     LTI_TRY(lti_model_each(x->model, count_tensor, &count));
     LTI_TRY(lti_pack_open(x->ctx, count, &x->pack));
     x->left = json_array();
     x->packed = json_object();
     if (!x->left || !x->packed || json_array_append_new(x->left, json_string("lm_head"))) return no_memory(x);
-    LTI_TRY(lti_model_each(x->model, list_tensor, x));
-    if (json_object_size(x->packed)) return LT_OK;
-    return lti_fail(x->ctx, LT_EUNSUPPORTED,
-                    "%s: no weight of the model can be packed: it takes %s; train with smaller groups (int4:g64, g32)",
-                    format, lti_format_shapes(x->format));
+    return lti_model_each(x->model, list_tensor, x);
 }
 
 /* ---- Writing ---- */
@@ -135,7 +158,9 @@ static lt_status list_all(quantized *x)
 static lt_status write_files(quantized *x, const lt_export_options *o)
 {
     const char *torch = sizeof(lt_real) == sizeof(double) ? "float64" : "float32";
-    json_t *config = lti_quantization_config(x->format, x->policy, x->left, x->packed);
+    lt_quant_policy policy = *x->policy;
+    if (x->given) policy.weights.double_scales = false; /* quantized_pack.c */
+    json_t *config = lti_quantization_config(x->format, &policy, x->left, x->packed);
     if (!config) return no_memory(x);
     lti_facts facts = {.rules = {.ctx = x->ctx}};
     lt_status status = lti_facts_make(x->policy, o, &facts);
@@ -242,9 +267,7 @@ static void tell(const quantized *x, lti_text *report)
 
 static lt_status export_all(quantized *x, const lt_export_options *o, lti_text *report)
 {
-    LTI_TRY(check_model(x, o));
     LTI_TRY(lti_describe_params(x->model->params, x->policy, report));
-    LTI_TRY(lt_quantize_params(x->model->params, x->policy, &x->codes));
     LTI_TRY(list_all(x));
     LTI_TRY(write_files(x, o));
     LTI_TRY(prove(x));
@@ -261,12 +284,18 @@ lt_status lt_export_quantized(lt_model *m, const lt_quant_policy *policy, lt_qua
     quantized x = {
         .model = m, .ctx = m->ctx, .policy = policy, .format = format, .directory = directory, .exported = exported};
     lti_text report = {.ctx = m->ctx};
-    lt_status status = export_all(&x, options ? options : &defaults, &report);
+    const lt_export_options *o = options ? options : &defaults;
+    lt_params *own = NULL;
+    lt_status status = check_options(&x, o);
+    if (status == LT_OK && !o->codes) status = lt_quantize_params(m->params, policy, &own);
+    x.given = status == LT_OK ? o->codes : NULL;
+    x.codes = own ? own : x.given;
+    if (status == LT_OK) status = export_all(&x, o, &report);
     lti_weights_close(&x.weights);
     lti_pack_close(&x.pack);
     json_decref(x.left);
     json_decref(x.packed);
-    lt_params_free(x.codes);
+    lt_params_free(own);
     if (status == LT_OK)
         exported->report = report.data;
     else

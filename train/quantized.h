@@ -27,12 +27,26 @@ enum { LTI_MOST_PARTS = 6 }; /* of one weight */
 lt_status lti_pack_open(lt_ctx *ctx, int tensors, lti_pack *pack);
 void lti_pack_close(lti_pack *pack);
 
-/* Adds the parts of a weight whose grid the format packs, under its name in the file. LT_EUNSUPPORTED: a zero point or
- * a scale that the format has no number for. */
+/* Adds the parts of a weight whose grid the format packs, under its name in the file. `given`: its codes when they are not
+ * the policy's own (values on a grid, or blocks of its type), else NULL. LT_EUNSUPPORTED: a zero point or a scale that the
+ * format has no number for. */
 lt_status lti_pack_weight(lti_pack *pack, lt_quant_format format, const lt_params *params,
-                          const lt_quant_policy *policy, const lt_param *weight, const char *name);
+                          const lt_quant_policy *policy, const lt_param *weight, const lt_param *given,
+                          const char *name);
 /* Adds a weight as numbers: those of its codes, in f32 (lt_real) or its 16-bit type. */
 lt_status lti_pack_plain(lti_pack *pack, const lt_param *code, const char *name);
+
+/* Codes of integer grids, with what makes numbers of them: (code - zero) scale. */
+typedef struct lti_grid_codes {
+    int64_t out, in, groups; /* groups: of a row */
+    uint8_t *code;           /* [out, in] */
+    lt_real *scale;          /* [out, groups] */
+    int *zero;               /* [out, groups] */
+} lti_grid_codes;
+/* quantized_recover.c: the codes of numbers [out, in] that are on the scheme's grid, whoever put them there. The struct's
+ * sizes are set and its arrays made. LT_EUNSUPPORTED names the tensor and a group that is on no such grid. */
+lt_status lti_recover_codes(lt_ctx *ctx, const lt_scheme *scheme, const char *name, const lt_real *values,
+                            lti_grid_codes *codes);
 
 /* ---- config.json (quantized_config.c) ---- */
 /* `left`: array of the names of linear layers that are not packed; `packed`: object whose keys are the endings of those

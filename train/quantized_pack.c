@@ -56,14 +56,7 @@ static void *add_part(lti_pack *pack, const char *name, const lti_part *part)
 
 /* ---- Codes on integer grids ---- */
 
-typedef struct grid_codes {
-    int64_t out, in, groups; /* groups: of a row */
-    uint8_t *code;           /* [out, in], from 0 */
-    lt_real *scale;          /* [out, groups] */
-    int *zero;               /* [out, groups] */
-} grid_codes;
-
-static void codes_free(lt_ctx *ctx, grid_codes *c)
+static void codes_free(lt_ctx *ctx, lti_grid_codes *c)
 {
     lti_free(ctx, c->code);
     lti_free(ctx, c->scale);
@@ -79,7 +72,7 @@ static lt_status no_number(lt_ctx *ctx, const lt_param *w, int64_t group, const 
 }
 
 /* Scale and zero point of each group; its codes, which count from lo, then count from the zero point. */
-static lt_status finish_groups(lt_ctx *ctx, const lti_grid_now *now, int bits, const lt_param *w, grid_codes *c)
+static lt_status finish_groups(lt_ctx *ctx, const lti_grid_now *now, int bits, const lt_param *w, lti_grid_codes *c)
 {
     int most = (1 << bits) - 1;
     for (int64_t k = 0; k < now->groups.count; k++) {
@@ -95,20 +88,26 @@ static lt_status finish_groups(lt_ctx *ctx, const lti_grid_now *now, int bits, c
     return LT_OK;
 }
 
-static lt_status make_codes(const lt_params *params, const lt_quant_policy *policy, const lt_param *w, grid_codes *c)
+static lt_status room_for_codes(lt_ctx *ctx, const lt_scheme *s, const lt_param *w, lti_grid_codes *c)
+{
+    *c = (lti_grid_codes){.out = lt_param_shape(w)[0], .in = lt_param_shape(w)[1]};
+    c->groups = s->per == LT_PER_GROUP && s->group < c->in ? c->in / s->group : 1;
+    c->code = lti_alloc(ctx, (size_t)lt_param_count(w));
+    c->scale = lti_alloc_array(ctx, (size_t)(c->out * c->groups), sizeof *c->scale);
+    c->zero = lti_alloc_array(ctx, (size_t)(c->out * c->groups), sizeof *c->zero);
+    return c->code && c->scale && c->zero ? LT_OK : LT_ENOMEM;
+}
+
+/* The policy's own codes, or those that are given. */
+static lt_status make_codes(const lt_params *params, const lt_quant_policy *policy, const lt_param *w,
+                            const lt_param *given, lti_grid_codes *c)
 {
     lt_ctx *ctx = lt_params_ctx(params);
     lt_scheme s = lt_quant_scheme(policy, w);
+    LTI_TRY(room_for_codes(ctx, &s, w, c));
+    if (given) return lti_recover_codes(ctx, &s, lt_param_name(w), lt_param_read(given), c);
     lti_grid_now now;
-    *c = (grid_codes){.out = lt_param_shape(w)[0], .in = lt_param_shape(w)[1]};
     lt_status status = lti_grid_now_make(params, policy, &s, w, 0, c->out, &now);
-    c->groups = status == LT_OK ? now.groups.per_row : 1;
-    if (status == LT_OK) {
-        c->code = lti_alloc(ctx, (size_t)lt_param_count(w));
-        c->scale = lti_alloc_array(ctx, (size_t)now.groups.count, sizeof *c->scale);
-        c->zero = lti_alloc_array(ctx, (size_t)now.groups.count, sizeof *c->zero);
-        if (!c->code || !c->scale || !c->zero) status = LT_ENOMEM;
-    }
     if (status == LT_OK) {
         lti_codes_on_grids(&now.attr, &now.groups, lt_param_read(w), now.scale, now.offset, 0, lt_param_count(w),
                            (int8_t *)c->code);
@@ -121,13 +120,13 @@ static lt_status make_codes(const lt_params *params, const lt_quant_policy *poli
 /* ---- Words ---- */
 
 /* Scales turned round, [groups, out], in f16, which they fit exactly. */
-static void put_scales(const grid_codes *c, uint16_t *half)
+static void put_scales(const lti_grid_codes *c, uint16_t *half)
 {
     for (int64_t g = 0; g < c->groups; g++)
         for (int64_t o = 0; o < c->out; o++) lti_k()->to_f16(1, &c->scale[o * c->groups + g], &half[g * c->out + o]);
 }
 
-static lt_status put_gptq(lti_pack *pack, const lt_scheme *s, const char *name, const grid_codes *c)
+static lt_status put_gptq(lti_pack *pack, const lt_scheme *s, const char *name, const lti_grid_codes *c)
 {
     int per = 32 / s->bits, less = s->asymmetric ? 0 : 1;
     uint32_t most = (1u << s->bits) - 1;
@@ -148,7 +147,7 @@ static lt_status put_gptq(lti_pack *pack, const lt_scheme *s, const char *name, 
     return LT_OK;
 }
 
-static lt_status put_awq(lti_pack *pack, const char *name, const grid_codes *c)
+static lt_status put_awq(lti_pack *pack, const char *name, const lti_grid_codes *c)
 {
     uint32_t *words = add_part(pack, name, &(lti_part){".qweight", true, LT_STORED_I32, 2, c->in, c->out / 8});
     uint32_t *zeros = add_part(pack, name, &(lti_part){".qzeros", true, LT_STORED_I32, 2, c->groups, c->out / 8});
@@ -169,19 +168,19 @@ static lt_status put_awq(lti_pack *pack, const char *name, const grid_codes *c)
 /* ---- compressed-tensors ---- */
 
 static lt_status pack_compressed(lti_pack *pack, const lt_params *params, const lt_quant_policy *policy,
-                                 const lt_param *w, const char *name)
+                                 const lt_param *w, const lt_param *given, const char *name)
 {
     int64_t out = lt_param_shape(w)[0], in = lt_param_shape(w)[1];
     int8_t *code = add_part(pack, name, &(lti_part){".weight", true, LT_STORED_I8, 2, out, in});
     lt_real *scale = add_part(pack, name, &(lti_part){".weight_scale", true, LT_STORED_REAL, 2, out, 1});
     if (!code || !scale) return LT_ENOMEM;
     const lt_site site = {.kind = LT_SITE_LINEAR, .param = (lt_param *)w};
-    if (lti_qat_rows(policy, &site)) {
+    if (!given && lti_qat_rows(policy, &site)) {
         lti_quantize_activations(LT_I8, out, in, lt_param_read(w), code, scale);
         return LT_OK;
     }
-    grid_codes c;
-    lt_status status = make_codes(params, policy, w, &c);
+    lti_grid_codes c;
+    lt_status status = make_codes(params, policy, w, given, &c);
     for (int64_t i = 0; i < out * in && status == LT_OK; i++) code[i] = (int8_t)(c.code[i] - 128);
     if (status == LT_OK) memcpy(scale, c.scale, (size_t)out * sizeof *scale);
     codes_free(pack->ctx, &c);
@@ -246,21 +245,28 @@ static lt_status put_bnb(lti_pack *pack, const lt_scheme *s, const lt_param *w, 
 
 /* ---- All ---- */
 
+static lt_status pack_bnb(lti_pack *pack, lt_scheme s, const lt_param *w, const lt_param *given, const char *name)
+{
+    if (given) { /* their scales are numbers already, and are written as such */
+        s.double_scales = false;
+        return put_bnb(pack, &s, w, name, lt_param_read(given));
+    }
+    uint8_t *blocks = lti_alloc_array(pack->ctx, (size_t)(lt_param_count(w) / BLOCK), BLOCK_BYTES);
+    if (!blocks) return LT_ENOMEM;
+    lti_encode(lt_param_count(w), lt_param_read(w), s.type, blocks);
+    lt_status status = put_bnb(pack, &s, w, name, blocks);
+    lti_free(pack->ctx, blocks);
+    return status;
+}
+
 lt_status lti_pack_weight(lti_pack *pack, lt_quant_format format, const lt_params *params,
-                          const lt_quant_policy *policy, const lt_param *w, const char *name)
+                          const lt_quant_policy *policy, const lt_param *w, const lt_param *given, const char *name)
 {
     lt_scheme s = lt_quant_scheme(policy, w);
-    if (format == LT_QUANT_COMPRESSED) return pack_compressed(pack, params, policy, w, name);
-    if (format == LT_QUANT_BNB) {
-        uint8_t *blocks = lti_alloc_array(pack->ctx, (size_t)(lt_param_count(w) / BLOCK), BLOCK_BYTES);
-        if (!blocks) return LT_ENOMEM;
-        lti_encode(lt_param_count(w), lt_param_read(w), s.type, blocks);
-        lt_status status = put_bnb(pack, &s, w, name, blocks);
-        lti_free(pack->ctx, blocks);
-        return status;
-    }
-    grid_codes c;
-    lt_status status = make_codes(params, policy, w, &c);
+    if (format == LT_QUANT_COMPRESSED) return pack_compressed(pack, params, policy, w, given, name);
+    if (format == LT_QUANT_BNB) return pack_bnb(pack, s, w, given, name);
+    lti_grid_codes c;
+    lt_status status = make_codes(params, policy, w, given, &c);
     if (status == LT_OK) status = format == LT_QUANT_AWQ ? put_awq(pack, name, &c) : put_gptq(pack, &s, name, &c);
     codes_free(pack->ctx, &c);
     return status;

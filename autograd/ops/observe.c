@@ -1,8 +1,9 @@
-/* observe.c - takes a value into the range of its site: scale [2] = {scale, lowest code}, range = {batches, least, largest
- * and, for histograms, counts} (observe_range.c). Nothing happens where `on` is 0.
+/* observe.c - takes a value into the range of its site: scale [2] = {scale, lowest code}, range = {batches, least,
+ * largest and, for histograms, counts} (observe_range.c). Nothing happens where `on` is 0.
  *
  * Output 0 is the grid after that, so that what quantizes with it runs behind. Extremes and counts are made by tasks;
- * counts are whole numbers, the same in any order. A batch that is not finite is passed over, as running averages do. */
+ * counts are whole numbers, the same in any order. A batch that is not finite is passed over, as running averages do.
+ */
 #include "autograd/ops/observe_range.h"
 #include "autograd/ops/param_value.h"
 #include "autograd/ops/rows.h"

@@ -2,10 +2,10 @@
  *
  *     average      range += rate (batch - range)
  *     percentile   the ends of the bins where the sums of counts pass the share
- *     mse          of p = 1, 0.99, .. 0.21 the one whose range p (least .. most) has the least sum of n (v - Q(v))^2 over
- *                  the bins' middles v
- *     histogram    from both ends, in steps of 1e-5 of all numbers, the end is moved that frees more bins, until the error
- *                  rises. A bin's numbers count as spread evenly over it; 256 equal steps, each rounded to its middle:
+ *     mse          of p = 1, 0.99, .. 0.21 the one whose range p (least .. most) has the least sum of n (v - Q(v))^2,
+ *                  v the bins' middles
+ *     histogram    from both ends, in steps of 1e-5 of all numbers, the end is moved that frees more bins, until
+ *                  the error rises. A bin's numbers count as spread evenly over it; 256 equal steps, each rounded to its middle:
  *                  error(x) = integral of (t - c(t))^2, c(t) the middle of t's step, in closed form
  *
  * A new number outside doubles the histogram's width to that side until it is inside. PyTorch redistributes counts over
@@ -89,7 +89,7 @@ static histogram histogram_of(const lt_real *range)
 
 static void choose_percentile(const histogram *h, double percent, double chosen[2])
 {
-    double share = h->total * (1 - percent / 100), below = 0, above = 0;
+    double share = h->total * ((100 - percent) / 100 + 1e-12), below = 0, above = 0;
     int first = 0, last = LTI_BINS - 1;
     while (first < last && below + (double)h->counts[first] <= share) below += (double)h->counts[first++];
     while (last > first && above + (double)h->counts[last] <= share) above += (double)h->counts[last--];

@@ -13,8 +13,8 @@ static inline int64_t lti_range_size(lt_observer kind)
     return LTI_COUNTS + (kind >= LT_OBSERVE_PERCENTILE ? LTI_BINS : 0);
 }
 
-/* The batch's extremes into the range. For histograms it becomes as wide as to hold them: by doubling, where neighbouring
- * bins become one, so that counts stay exact. */
+/* The batch's extremes into the range. For histograms it becomes as wide as to hold them: by doubling, where
+ * neighbouring bins become one, so that counts stay exact. */
 void lti_range_widen(const lt_observe_config *config, const lt_real batch[2], lt_real *range);
 /* The bin of x in the widened range. */
 int64_t lti_range_bin(const lt_real *range, lt_real x);

@@ -1,4 +1,4 @@
-/* observer_params.c - an observer's kinds by name, and the params of a site: "<site>:act_scale" and "<site>:act_range". */
+/* observer_params.c - kinds of observers by name; a site's params "<site>:act_scale" and "<site>:act_range". */
 #include "autograd/ops/observe_range.h"
 
 #include <stdio.h>

@@ -1,15 +1,21 @@
-/* int8.h - networks that run in integers: convolutional and recurrent ones, made of a training with quantized weights and
- * static activations, with the codes of its last evaluation.
+/* int8.h - networks that run in integers: convolutional and recurrent ones, made of a training with quantized weights
+ * and static activations, with the codes of its last evaluation.
  *
- * Products are sums of bytes in 32 bits; their scales, biases, ReLU, what is added and the next layer's rounding happen in
- * the same pass (oneDNN where the machine has VNNI, else plain C: the same codes). Weights are int8 or less, a scale a
- * channel; activations one byte, a scale a layer.
+ * Products are sums of bytes in 32 bits; their scales, biases, ReLU, what is added and the next layer's rounding happen
+ * in the same pass (oneDNN where the machine has VNNI, else plain C: the same codes). Weights are int8 or less, a scale
+ * a channel; activations one byte, a scale a layer.
  *
- *     if (lt_cnn_fold(params, &cnn) != LT_OK) return lt_ctx_status(ctx);          // then train under the policy
- *     policy.activations = LT_ACT_INT8_STATIC, policy.weights = int8;             // lt_scheme_parse(ctx, "int8", &int8)
+ *     lt_cnn_config cnn;
+ *     lt_cnn_config_init(&cnn);
+ *     lt_quant_policy policy;
+ *     lt_quant_policy_init(&policy);
+ *     policy.activations = LT_ACT_INT8_STATIC;
+ *     if (lt_scheme_parse(ctx, "int8", &policy.weights) != LT_OK) return lt_ctx_status(ctx);
+ *     if (lt_cnn_fold(params, &cnn) != LT_OK) return lt_ctx_status(ctx); // then train with the policy attached
  *     lt_int8 *net;
+ *     lt_real images[100 * 28 * 28], logits[100 * 10];
  *     if (lt_int8_cnn(params, &cnn, &policy, 0, &net) != LT_OK) return lt_ctx_status(ctx);
- *     if (lt_int8_run(net, 100, images, NULL, logits) != LT_OK) return lt_ctx_status(ctx); // [100, classes]
+ *     if (lt_int8_run(net, 100, images, NULL, logits) != LT_OK) return lt_ctx_status(ctx);
  *     lt_int8_free(net);
  */
 #ifndef LATHE_INT8_H
@@ -22,14 +28,13 @@
 extern "C" {
 #endif
 
-typedef struct lt_int8
-    lt_int8; /* owned by the caller; used by one thread at a time. Keeps nothing of what it was made of */
+/* Owned by the caller; used by one thread at a time. Keeps nothing of what it was made of. */
+typedef struct lt_int8 lt_int8;
 
 /* A folded CNN (lt_cnn_fold) that was trained or calibrated under the policy. `images` are computed at a time by one
- * thread; 0: as many as stay in its cache. Each weight's codes times its scale are compared with what evaluating computes
- * with, bit for bit.
- * Errors: LT_EINVAL (norms that are not folded, a site never observed, a layer without a grid, grids of groups or with zero
- * points), LT_EPROVIDER, LT_ENOMEM. */
+ * thread; 0: as many as stay in its cache. Each weight's codes times its scale are compared with what evaluating
+ * computes with, bit for bit. Errors: LT_EINVAL (norms that are not folded, a site never observed, a layer without a
+ * grid, grids of groups or with zero points), LT_EPROVIDER, LT_ENOMEM. */
 LT_API LT_MUST_USE lt_status lt_int8_cnn(const lt_params *params, const lt_cnn_config *config,
                                          const lt_quant_policy *policy, int64_t images, lt_int8 **net);
 /* LSTM over `steps` steps. The state meets its matrix as round(127 h), for |h| < 1; gates are computed in float.
@@ -41,9 +46,10 @@ LT_API LT_MUST_USE lt_status lt_model_int8(const lt_model *model, const lt_quant
                                            lt_int8 **net);
 LT_API void lt_int8_free(lt_int8 *net); /* NULL is fine */
 
-/* n rows of x: images [n, H, W, C]; tokens int32 [n, steps], or numbers [n, steps, inputs]. lengths: of LSTM classifiers, int32
- * [n] in 1 .. steps, the step whose state is classified; NULL: the last. logits [n, classes], or of language models [n,
- * steps, vocab]. Rows do not depend on each other, nor on threads. LT_EINVAL: a token or length out of range. */
+/* n rows of x: images [n, H, W, C]; tokens int32 [n, steps], or numbers [n, steps, inputs]. lengths: of LSTM
+ * classifiers, int32 [n] in 1 .. steps, the step whose state is classified; NULL: the last. logits [n, classes], or of
+ * language models [n, steps, vocab]. Rows do not depend on each other, nor on threads. LT_EINVAL: a token or length out
+ * of range. */
 LT_API LT_MUST_USE lt_status lt_int8_run(lt_int8 *net, int64_t n, const void *x, const int32_t *lengths,
                                          lt_real *logits);
 LT_API int64_t lt_int8_outputs(const lt_int8 *net);      /* numbers of logits a row */

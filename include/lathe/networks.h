@@ -55,9 +55,9 @@ LT_API void lt_cnn_config_init(lt_cnn_config *config);
 LT_API LT_MUST_USE lt_status lt_cnn_params(lt_params *params, const lt_cnn_config *config, uint64_t seed);
 /* x [B, H, W, channels] -> logits [B, classes]. */
 LT_API lt_t lt_cnn_logits(lt_graph *graph, const lt_cnn_config *config, lt_t x);
-/* Folds every batch norm into its convolution (lt_fold_batch_norm), which gets a bias, and freezes what is left of the norms,
- * now identities: before training with quantized weights. In this order the numbers that are rounded are those that ship, and
- * stay the same from batch to batch; folding while training would multiply filters by statistics of each batch. */
+/* Folds every batch norm into its convolution (lt_fold_batch_norm), which gets a bias, and freezes what is left of the
+ * norms, now identities: before training with quantized weights. In this order the numbers that are rounded are those
+ * that ship; folding while training would multiply filters by the statistics of each batch. */
 LT_API LT_MUST_USE lt_status lt_cnn_fold(lt_params *params, const lt_cnn_config *config);
 /* Features before the head [B, C]. */
 LT_API lt_t lt_cnn_features(lt_graph *graph, const lt_cnn_config *config, lt_t x);

@@ -44,9 +44,9 @@ typedef struct lt_observe_config {
 } lt_observe_config;
 LT_API void lt_observe_config_init(lt_observe_config *config);
 
-/* Finds or adds "<site>:act_scale" [2], {scale, lowest code}, and "<site>:act_range" [3 or 3 + 2048], {batches seen, least,
- * largest, counts}. LT_STATE, not trainable; a scale of 0 until something was seen. LT_EINVAL: it is there for another
- * kind of observer. */
+/* Finds or adds "<site>:act_scale" [2], {scale, lowest code}, and "<site>:act_range" [3 or 3 + 2048], {batches seen,
+ * least, largest, counts}. LT_STATE, not trainable; a scale of 0 until something was seen. LT_EINVAL: it is there for
+ * another kind of observer. */
 LT_API LT_MUST_USE lt_status lt_observe_params(lt_params *params, const char *site, const lt_observe_config *config,
                                                lt_param **scale, lt_param **range);
 /* Where `on` (rank 0) is not 0: takes x into the range and sets the scale. A batch with NaN or infinity is passed over.

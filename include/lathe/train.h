@@ -207,6 +207,10 @@ LT_API bool lt_quant_format_parse(const char *name, lt_quant_format *format);
 /* To be called before training: a policy that quantizes nothing becomes the format's usual one; integer grids of gptq and
  * awq get scales in f16, as their files have them. LT_EINVAL says what the format holds where it is not the policy's. */
 LT_API LT_MUST_USE lt_status lt_quant_format_policy(lt_ctx *ctx, lt_quant_format format, lt_quant_policy *policy);
+/* Whether the model's shapes and the policy go with the format: to be asked before hours of work. LT_EINVAL,
+ * LT_EUNSUPPORTED: the family's files are not packed, or no weight of the model can be. */
+LT_API LT_MUST_USE lt_status lt_quant_format_check(const lt_model *model, const lt_quant_policy *policy,
+                                                   lt_quant_format format);
 /* Writes a Hugging Face directory whose linear layers have the codes of an evaluation with this policy, packed as the
  * format has them, and reads it back: every byte, and every number it stands for against that evaluation's. Weights whose
  * shape the format does not take, or on other grids, are written as numbers and named as not converted. A directory like
