@@ -6,8 +6,8 @@
  *
  * runtime: the weight's type decides, as in llama.cpp; a weight that stays f32 or 16 bits wide leaves x as it is.
  * int8_token: wherever the weight is on a grid, and in every linear layer when no weight is meant to be on one.
- * int8_static: the same sites, convolutions and recurrent layers among them, as f32 numbers on the grid that was observed
- * (observers.c): what runs in integers is the network that is made of it (lathe/int8.h), with constant scales. */
+ * int8_static: the same sites, convolutions and recurrent layers among them, as f32 numbers on the grid that was
+ * observed (observers.c): what runs in integers is the network that is made of it (lathe/int8.h). */
 #include "base/ctx.h"
 #include "lathe/ops.h"
 #include "qat/hooks.h"

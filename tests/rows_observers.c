@@ -1,5 +1,5 @@
-/* rows_observers.c - rows of observers and of the grid they make. test_observers.c judges every kind. number: the scale;
- * flags 1: codes -127 .. 127, else 0 .. 255; arg[0]: the observer's kind. */
+/* rows_observers.c - rows of observers and of the grid they make. test_observers.c judges every kind. number: the
+ * scale; flags 1: codes -127 .. 127, else 0 .. 255; arg[0]: the observer's kind. */
 #include "tests/op_rows.h"
 
 #include "autograd/op.h"

@@ -84,13 +84,20 @@ static void freeze_range(void *arg, int64_t begin, int64_t end)
     lti_each_run(((codes_job *)arg)->groups, begin, end, freeze_run_of, arg);
 }
 
+/* Filters count as rows of all their numbers, as they do when they are quantized. */
+static lti_groups groups_of(const freeze_attr *attr)
+{
+    int64_t rows = attr->param.dim[0], count = lti_value_count(&attr->param);
+    return lti_groups_of(&attr->grid, 2, (int64_t[]){rows, rows ? count / rows : 0});
+}
+
 /* w, on, scale, offset */
 static bool freeze_shape(lti_shaper *s)
 {
     const freeze_attr *attr = s->attr;
     if (!lti_f32_inputs(s, 0, s->n_in)) return false;
     if (!lti_value_same(s->in[0], &attr->param)) return lti_shape_fail(s, "the value is not the parameter's");
-    lti_groups g = lti_groups_of(&attr->grid, attr->param.rank, attr->param.dim);
+    lti_groups g = groups_of(attr);
     for (int i = 1; i < s->n_in; i++)
         if (lti_value_count(s->in[i]) != (i == 1 ? 1 : g.count))
             return lti_shape_fail(s, "input %d has %lld numbers; the scheme has %lld", i,
@@ -102,7 +109,7 @@ static bool freeze_shape(lti_shaper *s)
 static lt_status freeze_run(lti_step *step)
 {
     const freeze_attr *attr = step->attr;
-    lti_groups groups = lti_groups_of(&attr->grid, attr->param.rank, attr->param.dim);
+    lti_groups groups = groups_of(attr);
     if (lti_number(&step->in[1]) == 0) return LT_OK;
     codes_job job = {.attr = &attr->grid, .groups = &groups, .scale = step->in[2].data};
     job.offset = step->n_in > 3 ? step->in[3].data : NULL;

@@ -4,9 +4,9 @@
  *     percentile   the ends of the bins where the sums of counts pass the share
  *     mse          of p = 1, 0.99, .. 0.21 the one whose range p (least .. most) has the least sum of n (v - Q(v))^2,
  *                  v the bins' middles
- *     histogram    from both ends, in steps of 1e-5 of all numbers, the end is moved that frees more bins, until
- *                  the error rises. A bin's numbers count as spread evenly over it; 256 equal steps, each rounded to its middle:
- *                  error(x) = integral of (t - c(t))^2, c(t) the middle of t's step, in closed form
+ *     histogram    from both ends, in steps of 1e-5 of all numbers, the end is moved that frees more bins, until the
+ *                  error rises. A bin's numbers count as spread evenly over it; 256 equal steps, each rounded to its
+ *                  middle: error(x) = integral of (t - c(t))^2, c(t) the middle of t's step, in closed form
  *
  * A new number outside doubles the histogram's width to that side until it is inside. PyTorch redistributes counts over
  * finer bins instead: this way none is ever divided. */

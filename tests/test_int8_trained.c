@@ -1,0 +1,307 @@
+/* test_int8_trained.c - an LSTM in integers against a composite in double, and a CNN of the digits that is trained,
+ * folded, trained on with 8 bits, and loses next to nothing. */
+#include "lathe/data.h"
+#include "lathe/int8.h"
+#include "lathe/nn.h"
+#include "lathe/optim.h"
+#include "tests/data_files.h"
+
+#include <math.h>
+
+static void *room(int64_t count, size_t size)
+{
+    void *p = calloc((size_t)count + 64, size);
+    if (!p) abort();
+    return p;
+}
+
+static lt_quant_policy policy_of(int bits)
+{
+    lt_quant_policy p;
+    lt_quant_policy_init(&p);
+    p.weights = (lt_scheme){.kind = LT_SCHEME_INT, .bits = bits, .per = LT_PER_CHANNEL};
+    p.activations = LT_ACT_INT8_STATIC;
+    p.calibrate = true;
+    return p;
+}
+
+/* ---- LSTM ---- */
+
+enum { STEPS = 7, TEXTS = 19, HIDDEN = 12, VOCAB = 11, INPUTS = 5, MOST_OUT = STEPS * VOCAB };
+
+static lt_rnn_config lstm_config(int kind)
+{
+    lt_rnn_config c;
+    lt_rnn_config_init(&c);
+    c.hidden = HIDDEN, c.layers = kind == 1 ? 1 : 2, c.context = STEPS;
+    c.dim = kind == 2 ? HIDDEN : 8;
+    c.vocab = kind == 1 ? 0 : VOCAB, c.inputs = kind == 1 ? INPUTS : 0;
+    c.classes = kind == 2 ? 0 : 3, c.tied = kind == 2;
+    return c;
+}
+
+/* Rows of a weight on the policy's grid. */
+static void on_grid(const ts_bed *t, const lt_quant_policy *policy, const char *name, double *w)
+{
+    const lt_param *p = lt_params_find(t->params, name);
+    lt_scheme s = lt_quant_scheme(policy, p);
+    int64_t rows = lt_param_shape(p)[0], n = lt_param_count(p);
+    lt_real *y = room(n, sizeof *y);
+    TS_OK(t->ctx, lt_scheme_apply(t->ctx, &s, LT_SCALE_DYNAMIC, rows, n / rows, lt_param_read(p), y));
+    for (int64_t i = 0; i < n; i++) w[i] = (double)y[i];
+    free(y);
+}
+
+static double real_at(const ts_bed *t, const char *name, int64_t i)
+{
+    const lt_param *p = lt_params_find(t->params, name);
+    return p ? (double)((const lt_real *)lt_param_read(p))[i] : 0;
+}
+
+static double rounded(double x, double scale)
+{
+    return fmin(fmax(rint(x / scale), -127), 127) * scale;
+}
+
+/* One layer of one text, x [STEPS, I] -> h [STEPS, HIDDEN], from the definition. */
+static void naive_layer(const ts_bed *t, const lt_quant_policy *policy, int layer, int64_t I, const double *x,
+                        double *h)
+{
+    char name[64];
+    double w_ih[4 * HIDDEN * HIDDEN], w_hh[4 * HIDDEN * HIDDEN], cell[HIDDEN] = {0}, before[HIDDEN] = {0},
+                                                                 a[4 * HIDDEN];
+    snprintf(name, sizeof name, "rnn.%d.weight_ih", layer);
+    on_grid(t, policy, name, w_ih);
+    snprintf(name, sizeof name, "rnn.%d.weight_hh", layer);
+    on_grid(t, policy, name, w_hh);
+    snprintf(name, sizeof name, "rnn.%d.ih:act_scale", layer);
+    double scale = real_at(t, name, 0);
+    for (int s = 0; s < STEPS; s++) {
+        for (int64_t j = 0; j < 4 * HIDDEN; j++) {
+            snprintf(name, sizeof name, "rnn.%d.bias_ih", layer);
+            a[j] = real_at(t, name, j);
+            snprintf(name, sizeof name, "rnn.%d.bias_hh", layer);
+            a[j] += real_at(t, name, j);
+            for (int64_t i = 0; i < I; i++) a[j] += w_ih[j * I + i] * rounded(x[s * I + i], scale);
+            for (int64_t i = 0; i < HIDDEN; i++) a[j] += w_hh[j * HIDDEN + i] * rounded(before[i], 1.0 / 127);
+        }
+        for (int i = 0; i < HIDDEN; i++) {
+            double in = 1 / (1 + exp(-a[i])), forget = 1 / (1 + exp(-a[HIDDEN + i]));
+            cell[i] = forget * cell[i] + in * tanh(a[2 * HIDDEN + i]);
+            before[i] = h[s * HIDDEN + i] = tanh(cell[i]) / (1 + exp(-a[3 * HIDDEN + i]));
+        }
+    }
+}
+
+/* Logits of one text. */
+static void naive_text(const ts_bed *t, const lt_rnn_config *c, const lt_quant_policy *policy, const void *x, int text,
+                       int length, double *z)
+{
+    double at[STEPS * HIDDEN], h[STEPS * HIDDEN], w[VOCAB * HIDDEN];
+    int64_t I = c->vocab ? c->dim : c->inputs, out = c->classes ? c->classes : c->vocab;
+    const char *head = c->classes ? "head.weight" : "token_embd.weight";
+    for (int s = 0; s < STEPS; s++)
+        for (int64_t i = 0; i < I; i++)
+            at[s * I + i] = c->vocab ? 0 : (double)((const lt_real *)x)[(text * STEPS + s) * I + i];
+    if (c->vocab) {
+        on_grid(t, policy, "token_embd.weight", w);
+        for (int s = 0; s < STEPS; s++)
+            for (int64_t i = 0; i < I; i++) at[s * I + i] = w[((const int32_t *)x)[text * STEPS + s] * I + i];
+    }
+    for (int layer = 0; layer < c->layers; layer++) {
+        naive_layer(t, policy, layer, layer ? HIDDEN : I, at, h);
+        memcpy(at, h, sizeof at);
+    }
+    on_grid(t, policy, head, w);
+    double scale = real_at(t, c->classes ? "head:act_scale" : "output:act_scale", 0);
+    double low = real_at(t, c->classes ? "head:act_scale" : "output:act_scale", 1);
+    TS_CHECK(low == -127, "states have a sign");
+    for (int s = c->classes ? length - 1 : 0; s < (c->classes ? length : STEPS); s++)
+        for (int64_t o = 0; o < out; o++, z++) {
+            *z = c->classes ? real_at(t, "head.bias", o) : 0;
+            for (int i = 0; i < HIDDEN; i++) *z += w[o * HIDDEN + i] * rounded(h[s * HIDDEN + i], scale);
+        }
+}
+
+/* Observes x by a graph that evaluates. */
+static lt_status observe_lstm(ts_bed *t, const lt_rnn_config *c, const lt_quant_policy *policy, const void *x)
+{
+    lt_plan *plan = NULL;
+    ts_bed_again(t);
+    lt_training(t->g, false);
+    lt_qat_attach(t->g, policy);
+    lt_t in = c->vocab ? lt_index_input(t->g, "x", 2, (int64_t[]){TEXTS, STEPS}, 0, VOCAB)
+                       : lt_input(t->g, "x", LT_F32, 3, (int64_t[]){TEXTS, STEPS, INPUTS});
+    lt_t z = lt_rnn_head(t->g, c, lt_rnn_hidden(t->g, c, in), lt_nil(t->g));
+    lt_status status = lt_compile(t->g, NULL, 1, &z, &plan);
+    if (status == LT_OK) status = lt_bind(plan, "x", x);
+    if (status == LT_OK) status = lt_run(plan);
+    lt_plan_free(plan);
+    return status;
+}
+
+static void lstm_as_composite(void)
+{
+    static int32_t tokens[TEXTS * STEPS], lengths[TEXTS];
+    static lt_real series[TEXTS * STEPS * INPUTS], got[TEXTS * MOST_OUT], back[TEXTS * MOST_OUT];
+    static double want[TEXTS * MOST_OUT];
+    for (int i = 0; i < TEXTS * STEPS; i++) tokens[i] = i * i % VOCAB;
+    for (int i = 0; i < TEXTS; i++) lengths[i] = 1 + i % STEPS;
+    ts_fill_normal("series", LTI_COUNT(series), 1, series);
+    for (int kind = 0; kind < 3; kind++) {
+        lt_rnn_config c = lstm_config(kind);
+        lt_quant_policy policy = policy_of(8);
+        if (c.tied) policy.embedding = policy.weights;
+        const void *x = c.vocab ? (const void *)tokens : series;
+        const int32_t *ends = kind == 0 ? lengths : NULL;
+        ts_bed t;
+        ts_place p = ts_open_place();
+        lt_int8 *net = NULL, *again = NULL;
+        if (!ts_bed_make(&t)) return;
+        bool ok = TS_OK(t.ctx, lt_rnn_params(t.params, &c, 4)) && TS_OK(t.ctx, observe_lstm(&t, &c, &policy, x)) &&
+                  TS_OK(t.ctx, lt_int8_lstm(t.params, &c, &policy, STEPS, &net)) &&
+                  TS_OK(t.ctx, lt_int8_run(net, TEXTS, x, ends, got));
+        int64_t out = ok ? lt_int8_outputs(net) : 1;
+        for (int i = 0; i < TEXTS && ok; i++) naive_text(&t, &c, &policy, x, i, ends ? ends[i] : STEPS, want + i * out);
+        if (ok) {
+            double off = ts_distance(TEXTS * out, got, want);
+            TS_CHECK(off < 0.01, "kind %d: %g from the composite", kind, off);
+        }
+        if (ok && TS_OK(t.ctx, lt_int8_save(net, ts_at(&p, "lstm.safetensors"), NULL)) &&
+            TS_OK(t.ctx, lt_int8_open(t.ctx, p.path, 0, &again)) &&
+            TS_OK(t.ctx, lt_int8_run(again, TEXTS, x, ends, back)))
+            TS_CHECK(ts_same_bytes((size_t)(TEXTS * out) * sizeof *got, got, back), "kind %d: logits of the file",
+                     kind);
+        if (ok && c.vocab) {
+            tokens[5] = VOCAB;
+            TS_REFUSED(t.ctx, lt_int8_run(net, TEXTS, x, NULL, got), LT_EINVAL, "token 11 at 5");
+            tokens[5] = 5 * 5 % VOCAB;
+            TS_REFUSED(t.ctx, lt_int8_run(net, 1, x, &(int32_t){STEPS + 1}, got), LT_EINVAL, "length 8");
+        }
+        lt_int8_free(net);
+        lt_int8_free(again);
+        c.kind = LT_RNN_GRU;
+        TS_REFUSED(t.ctx, lt_int8_lstm(t.params, &c, &policy, STEPS, &net), LT_EUNSUPPORTED, "GRU");
+        ts_close_place(&p);
+        ts_bed_drop(&t);
+    }
+}
+
+/* ---- The digits ---- */
+
+enum { DIGITS_BATCH = 64, DIGITS_EPOCHS = 8 };
+
+static double digits_right(int64_t n, const lt_real *z, const int32_t *y)
+{
+    int64_t right = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int best = 0;
+        for (int k = 1; k < 10; k++) best = z[10 * i + k] > z[10 * i + best] ? k : best;
+        right += best == y[i];
+    }
+    return 100 * (double)right / (double)n;
+}
+
+static bool train_digits(lt_ctx *ctx, lt_params *params, const lt_cnn_config *c, const lt_quant_policy *policy,
+                         const lt_arrays *set, double lr, int epochs)
+{
+    static lt_real x[DIGITS_BATCH * 64];
+    static int32_t y[DIGITS_BATCH];
+    lt_optimizer *optimizer;
+    lt_optimizer_config oc;
+    lt_graph *g;
+    lt_plan *plan = NULL;
+    lt_batches *batches = NULL;
+    lt_optimizer_config_init(&oc);
+    if (!TS_OK(ctx, lt_optimizer_create(ctx, params, &oc, &optimizer)) || !TS_OK(ctx, lt_graph_create(ctx, params, &g)))
+        return false;
+    if (policy) lt_qat_attach(g, policy);
+    lt_t in = lt_input(g, "x", LT_F32, 4, (int64_t[]){DIGITS_BATCH, 8, 8, 1});
+    lt_t targets = lt_index_input(g, "y", 1, (int64_t[]){DIGITS_BATCH}, -1, 10);
+    lt_t loss = lt_cross_entropy(lt_cnn_logits(g, c, lt_scale(in, 1.0 / 16)), targets, lt_nil(g));
+    bool ok = TS_OK(ctx, lt_optimizer_fused(optimizer, g, loss)) && TS_OK(ctx, lt_compile(g, NULL, 1, &loss, &plan)) &&
+              TS_OK(ctx, lt_batches_create(ctx, NULL, set, DIGITS_BATCH, 1, true, &batches));
+    int64_t total = ok ? epochs * lt_batches_per_epoch(batches) : 0;
+    for (int64_t step = 1; step <= total && ok; step++) {
+        lt_batch batch;
+        ok = TS_OK(ctx, lt_batches_next(batches, &batch)) &&
+             TS_OK(ctx, lt_batches_fill_arrays(batches, DIGITS_BATCH, x, y)) && TS_OK(ctx, lt_bind(plan, "x", x)) &&
+             TS_OK(ctx, lt_bind(plan, "y", y)) && TS_OK(ctx, lt_set(plan, "step", (double)step)) &&
+             TS_OK(ctx, lt_set(plan, "lr", lr * (1 - (double)(step - 1) / (double)total))) && TS_OK(ctx, lt_run(plan));
+    }
+    lt_batches_free(batches);
+    lt_plan_free(plan);
+    lt_graph_free(g);
+    lt_optimizer_free(optimizer);
+    return ok;
+}
+
+/* Logits by a graph that evaluates n images; policy NULL: in float. */
+static bool digits_graph(lt_ctx *ctx, lt_params *params, const lt_cnn_config *c, const lt_quant_policy *policy,
+                         int64_t n, const lt_real *x, lt_real *z)
+{
+    lt_graph *g;
+    lt_plan *plan = NULL;
+    if (!TS_OK(ctx, lt_graph_create(ctx, params, &g))) return false;
+    lt_training(g, false);
+    if (policy) lt_qat_attach(g, policy);
+    lt_t y = lt_cnn_logits(g, c, lt_input(g, "x", LT_F32, 4, (int64_t[]){n, 8, 8, 1}));
+    bool ok =
+        TS_OK(ctx, lt_compile(g, NULL, 1, &y, &plan)) && TS_OK(ctx, lt_bind(plan, "x", x)) && TS_OK(ctx, lt_run(plan));
+    if (ok) memcpy(z, lt_result(plan, 0), (size_t)(n * 10) * sizeof *z);
+    lt_plan_free(plan);
+    lt_graph_free(g);
+    return ok;
+}
+
+/* Trained, folded, trained on with 8 bits: in integers as good, and as the graph predicts. */
+static void digits(void)
+{
+    ts_bed t;
+    lt_arrays *all = NULL, *train = NULL, *valid = NULL;
+    lt_int8 *net = NULL;
+    if (!ts_bed_make(&t)) return;
+    lt_ctx *ctx = t.ctx;
+    lt_cnn_config c;
+    lt_cnn_config_init(&c);
+    c.height = c.width = 8, c.channels = 1, c.classes = 10, c.filters = 8, c.stages = 2;
+    lt_quant_policy policy = policy_of(8);
+    policy.calibrate = false;
+    bool ok = TS_OK(ctx, lt_arrays_open(ctx, "examples/data/digits.csv.gz", &all)) &&
+              TS_OK(ctx, lt_arrays_split(ctx, all, 0.2, 1, &train, &valid)) &&
+              TS_OK(ctx, lt_cnn_params(t.params, &c, 1)) &&
+              train_digits(ctx, t.params, &c, NULL, train, 5e-3, DIGITS_EPOCHS);
+    int64_t n = ok ? valid->n : 1;
+    lt_real *x = room(n * 64, sizeof *x), *real = room(n * 10, sizeof *x), *same = room(n * 10, sizeof *x),
+            *z = room(n * 10, sizeof *x);
+    for (int64_t i = 0; i < n * 64 && ok; i++) x[i] = valid->x[i] / 16;
+    ok = ok && digits_graph(ctx, t.params, &c, NULL, n, x, real) && TS_OK(ctx, lt_cnn_fold(t.params, &c)) &&
+         TS_OK(ctx, lt_qat_prepare(t.params, &policy)) && train_digits(ctx, t.params, &c, &policy, train, 5e-4, 2) &&
+         digits_graph(ctx, t.params, &c, &policy, n, x, same) &&
+         TS_OK(ctx, lt_int8_cnn(t.params, &c, &policy, 0, &net)) && TS_OK(ctx, lt_int8_run(net, n, x, NULL, z));
+    if (ok) {
+        double before = digits_right(n, real, valid->y), after = digits_right(n, z, valid->y), weights = 0;
+        for (int i = 0; i < lt_params_count(t.params); i++) {
+            const lt_param *p = lt_params_at(t.params, i);
+            if (lt_param_role(p) == LT_WEIGHT && lt_param_rank(p) > 1) weights += 4.0 * (double)lt_param_count(p);
+        }
+        TS_CHECK(before > 90 && after > before - 1.5, "%.2f %% in float, %.2f %% in integers", before, after);
+        TS_CHECK(fabs(after - digits_right(n, same, valid->y)) < 0.6, "simulated: %.2f %%, in integers %.2f %%",
+                 digits_right(n, same, valid->y), after);
+        TS_CHECK(ts_distance_real(n * 10, z, same) < 0.05, "%g from what was simulated",
+                 ts_distance_real(n * 10, z, same));
+        TS_CHECK((double)lt_int8_bytes(net) < 0.32 * weights, "%zu bytes of %g", lt_int8_bytes(net), weights);
+    }
+    free(x), free(real), free(same), free(z);
+    lt_int8_free(net);
+    lt_arrays_free(ctx, all);
+    lt_arrays_free(ctx, train);
+    lt_arrays_free(ctx, valid);
+    ts_bed_drop(&t);
+}
+
+int lti_suite_int8_trained(void)
+{
+    static const ts_test tests[] = {{"an LSTM as a composite", lstm_as_composite}, {"digits", digits}};
+    return ts_suite("int8_trained", LTI_COUNT(tests), tests);
+}
