@@ -73,10 +73,12 @@ int cli_quant_policy(cli *c, cli_quant *q, lt_quant_policy *policy, bool *given)
     lt_quant_policy_init(policy);
     *given = false;
     int code = EXIT_DONE;
-    if (q->activations && !lt_activations_parse(q->activations, &policy->activations))
+    lt_activations activations = LT_ACT_NONE;
+    if (q->activations && !lt_activations_parse(q->activations, &activations))
         return cli_fail(c, EXIT_USAGE, "--qat-activations: '%s' is not known", q->activations);
     if (q->type && lt_quant_policy_parse(c->ctx, q->type, policy) != LT_OK)
         return cli_fail(c, EXIT_USAGE, "--qat: %s", lt_ctx_message(c->ctx));
+    if (activations != LT_ACT_NONE) policy->activations = activations; /* w8a8 names some, too */
     if (q->scale && !lt_scale_rule_parse(q->scale, &policy->scale))
         return cli_fail(c, EXIT_USAGE, "--qat-scale: '%s' is not known", q->scale);
     if (q->gradient && !lt_round_gradient_parse(q->gradient, &policy->gradient))

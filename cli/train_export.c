@@ -38,6 +38,14 @@ int cli_train_format(train_run *r)
     return EXIT_DONE;
 }
 
+int cli_train_check_format(train_run *r)
+{
+    lt_quant_format format;
+    if (!format_of(r->o, &format) || lt_quant_format_check(r->model, &r->o->config.quant, format) == LT_OK)
+        return EXIT_DONE;
+    return cli_fail(r->cli, EXIT_USAGE, "--export-format: %s", lt_ctx_message(r->cli->ctx));
+}
+
 char *cli_train_export_path(const train_run *r)
 {
     lt_quant_format format;
@@ -73,6 +81,7 @@ lt_status cli_train_card(train_run *r, const lt_export_options *how)
 {
     lt_quant_format format;
     if (!format_of(r->o, &format)) return write_card(r, how, r->codes_path);
+    r->after_codes.model_bytes = r->exported.bytes; /* packed; what was evaluated is not */
     char *path = cli_join(r->codes_path, "model.safetensors");
     lt_status status = path ? write_card(r, how, path) : LT_ENOMEM;
     free(path);

@@ -220,9 +220,7 @@ int cli_eval(cli *c, void *target)
     if (code) return code;
     opened m = {.quant = o->quant};
     code = cli_quant_policy(c, &m.quant, &m.policy, &m.quantized);
-    if (!code && o->codes && !lti_quant_weights_stay(&m.policy))
-        code = cli_fail(c, EXIT_USAGE,
-                        "--codes are quantized already; leave --qat, --qat-embedding and --tensor-type out");
+    m.policy.on_grid = o->codes != NULL; /* --qat then says which layers round their activations */
     lt_status status = code ? LT_OK : open_models(c, o, &m);
     if (!code) code = status == LT_OK ? run(c, o, &m) : cli_fail_status(c, status, true);
     cli_quant_free(&m.quant);

@@ -168,17 +168,11 @@ static lt_export_options export_options(const train_run *r)
     return o;
 }
 
-/* How the codes of a file are evaluated: their activations as in training. Grids that are no type come back as numbers,
- * which the whole policy puts where they are already; where their scales were learned they are left alone. */
+/* How the codes of a file are evaluated: as they are, with the activations of training. */
 static lt_quant_policy policy_of_codes(const train_run *r)
 {
-    const lt_quant_policy *trained = &r->o->config.quant;
-    lt_quant_policy policy;
-    lt_quant_policy_init(&policy);
-    if (trained->activations == LT_ACT_NONE) return policy;
-    bool again = !r->o->export_type && !trained->mix && trained->weights.kind != LT_SCHEME_TYPE;
-    if (again && trained->scale == LT_SCALE_DYNAMIC) policy = *trained;
-    policy.activations = trained->activations;
+    lt_quant_policy policy = r->o->config.quant;
+    policy.on_grid = true;
     return policy;
 }
 
@@ -187,10 +181,21 @@ static lt_status measure_codes(train_run *r)
     lt_quant_policy policy = policy_of_codes(r);
     lt_model *coded = NULL;
     lt_status status = cli_train_open_codes(r, &coded);
-    if (status == LT_OK)
-        status = lt_evaluate(coded, r->valid, lt_quant_policy_empty(&policy) ? NULL : &policy, 0, &r->after_codes);
+    if (status == LT_OK) status = lt_evaluate(coded, r->valid, &policy, 0, &r->after_codes);
     lt_model_free(coded);
     return status;
+}
+
+/* What ships has the loss that training ended with; ternary weights in tq types have their scales rounded to f16. */
+static lt_status check_loss(const train_run *r)
+{
+    double trained = r->result.valid_loss, read = r->after_codes.nll;
+    if (r->exported.other || fabs(read - trained) <= 1e-5 * fabs(trained)) return LT_OK;
+    return lti_fail(
+        r->cli->ctx, LT_EFORMAT,
+        "%s: what was written has a loss of %.7g where training ended with %.7g: the file is not the model that "
+        "was trained; please report the options of this run",
+        r->codes_path, read, trained);
 }
 
 /* The file, the evaluation of what is in it, and the card. */
@@ -204,6 +209,7 @@ static lt_status export_and_measure(train_run *r)
                  "square); perplexity rises with it",
                  r->codes_path, 100 * r->exported.moved);
     if (status == LT_OK && r->valid) status = measure_codes(r);
+    if (status == LT_OK && r->valid) status = check_loss(r);
     return status == LT_OK ? cli_train_card(r, &how) : status;
 }
 
@@ -352,6 +358,15 @@ static int complete_config(train_run *r)
 }
 
 /* Places that cannot be written are found before the work, not after it. */
+/* What cannot be exported is said before the training, not after it. */
+static int check_export(const train_run *r)
+{
+    const lt_quant_policy *written = r->o->export_type ? &r->other : &r->o->config.quant;
+    if (!r->quantized || r->o->export_format || r->o->auto_bits > 0) return EXIT_DONE;
+    if (lt_export_check(r->model, written, r->codes_path) == LT_OK) return EXIT_DONE;
+    return cli_fail(r->cli, EXIT_USAGE, "--export: %s", lt_ctx_message(r->cli->ctx));
+}
+
 static int prepare_output(const train_run *r)
 {
     int code = cli_make_output(r->cli, r->o->config.out);
@@ -375,6 +390,7 @@ int cli_train(cli *c, void *target)
     if (!code && (!r.yaml || !r.codes_path)) code = cli_fail(c, EXIT_MEMORY, "out of memory at the start");
     if (!code) code = cli_train_open(&r);
     if (!code) code = cli_train_check_format(&r);
+    if (!code) code = check_export(&r);
     if (!code) code = prepare_output(&r);
     if (!code) code = choose_bits(&r);
     if (!code && r.o->lr_find) {

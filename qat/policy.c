@@ -61,6 +61,12 @@ static lt_status check_scales(lt_ctx *ctx, const lt_quant_policy *p)
                     lt_scale_rule_name(p->scale));
 }
 
+/* Whether llama.cpp gives the weights activations to be multiplied with in integers. */
+static bool has_pair(const lt_scheme *s)
+{
+    return s->kind == LT_SCHEME_TYPE && lt_activation_type(s->type) != LT_F32;
+}
+
 static lt_status check_activations(lt_ctx *ctx, const lt_quant_policy *p)
 {
     if (p->activations == LT_ACT_INT8_STATIC &&
@@ -73,6 +79,13 @@ static lt_status check_activations(lt_ctx *ctx, const lt_quant_policy *p)
             ctx, LT_EINVAL,
             "quantization: activations 'runtime' are those llama.cpp pairs with a lattice, and the weights' "
             "grid is none; take int8_token");
+    bool paired = p->mix || p->n_rules || has_pair(&p->weights) || has_pair(&p->embedding) || lti_quant_weights_stay(p);
+    if (p->activations == LT_ACT_RUNTIME && !paired)
+        return lti_fail(
+            ctx, LT_EINVAL,
+            "quantization: activations 'runtime' are those llama.cpp pairs with a lattice, and it pairs none "
+            "with %s; leave them out, or take int8_token",
+            lt_dtype_name(p->weights.type));
     return LT_OK;
 }
 
@@ -91,22 +104,6 @@ lt_status lti_quant_check(lt_ctx *ctx, const lt_quant_policy *policy)
     return check_scales(ctx, policy);
 }
 
-lt_status lti_quant_check_params(const lt_params *params, const lt_quant_policy *policy)
-{
-    LTI_TRY(lti_quant_check(lt_params_ctx(params), policy));
-    for (int i = 0; policy && i < lt_params_count(params); i++) {
-        const lt_param *p = lt_params_at(params, i);
-        lt_dtype type = lt_quant_type(policy, p);
-        if (lt_param_type(p) == LT_F32 && lt_dtype_is_lattice(type) && !lti_converts(type))
-            return lti_fail(
-                lt_params_ctx(params), LT_EINVAL,
-                "quantization: '%s' would be %s, which lathe cannot write; give it another type with a rule "
-                "for its name",
-                lt_param_name(p), lt_dtype_name(type));
-    }
-    return LT_OK;
-}
-
 /* ---- The choice ---- */
 
 static bool is_embedding(const char *name)
@@ -120,8 +117,8 @@ static bool is_meant(const lt_param *p)
     return p->role == LT_WEIGHT && p->rank == 2 && lti_ends_with(p->name, ".weight") && !lti_mix_leaves(p->name);
 }
 
-/* Filters and the matrices of recurrent layers: for uniform grids alone. The lattices' files hold transformers, and nine taps
- * a channel are no whole blocks. */
+/* Filters and the matrices of recurrent layers: for uniform grids alone. The lattices' files hold transformers, and
+ * nine taps a channel are no whole blocks. */
 static bool is_filter(const lt_param *p)
 {
     bool recurrent = lti_ends_with(p->name, ".weight_ih") || lti_ends_with(p->name, ".weight_hh");
@@ -170,4 +167,62 @@ lt_dtype lt_quant_type(const lt_quant_policy *policy, const lt_param *param)
 {
     lt_scheme s = lt_quant_scheme(policy, param);
     return s.kind == LT_SCHEME_TYPE ? s.type : LT_F32;
+}
+
+/* ---- Whether it can be followed with these params ---- */
+
+/* A rule that changes nothing is a misspelt name, or a type where only uniform grids fit (filters). Rules for the embedding
+ * and the head come with mixes; a tied model has but one of the two. */
+static bool rule_counts(const lt_params *params, const lt_quant_rule *rule)
+{
+    if (is_embedding(rule->pattern)) return true;
+    for (int i = 0; i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        bool fits = is_meant(p) || (is_filter(p) && rule->scheme.kind != LT_SCHEME_TYPE);
+        if (fits && lt_glob(rule->pattern, lt_param_name(p))) return true;
+    }
+    return false;
+}
+
+static bool changes_a_weight(const lt_params *params, const lt_quant_policy *policy)
+{
+    for (int i = 0; i < lt_params_count(params); i++) {
+        lt_scheme s = lt_quant_scheme(policy, lt_params_at(params, i));
+        if (!lt_scheme_is_float(&s)) return true;
+    }
+    return false;
+}
+
+static lt_status check_patterns(const lt_params *params, const lt_quant_policy *policy)
+{
+    lt_ctx *ctx = lt_params_ctx(params);
+    for (int i = 0; i < policy->n_rules; i++)
+        if (!rule_counts(params, &policy->rules[i]))
+            return lti_fail(
+                ctx, LT_EINVAL,
+                "quantization: '%s' names no tensor that can be put on that grid; `lathe inspect` lists names "
+                "(blk.0.ffn_up.weight), and filters go on integer grids (int8) alone",
+                policy->rules[i].pattern);
+    if (lti_quant_weights_stay(policy) || changes_a_weight(params, policy)) return LT_OK;
+    return lti_fail(
+        ctx, LT_EINVAL,
+        "quantization: no weight of this model is put on the grid%s%s; filters go on integer grids (int8) alone",
+        policy->targets ? ": no name matches " : "", policy->targets ? policy->targets : "");
+}
+
+lt_status lti_quant_check_params(const lt_params *params, const lt_quant_policy *policy)
+{
+    LTI_TRY(lti_quant_check(lt_params_ctx(params), policy));
+    if (policy) LTI_TRY(check_patterns(params, policy));
+    for (int i = 0; policy && i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        lt_dtype type = lt_quant_type(policy, p);
+        if (lt_param_type(p) == LT_F32 && lt_dtype_is_lattice(type) && !lti_converts(type))
+            return lti_fail(
+                lt_params_ctx(params), LT_EINVAL,
+                "quantization: '%s' would be %s, which lathe cannot write; give it another type with a rule "
+                "for its name",
+                lt_param_name(p), lt_dtype_name(type));
+    }
+    return LT_OK;
 }

@@ -4,13 +4,19 @@
  * All of it is recorded in the segment of weight transforms: f32 copies are made again for the backward. */
 #include "autograd/ops/grids.h"
 #include "autograd/ops/lattice_clip.h"
+#include "base/text.h"
 #include "lathe/ops.h"
 #include "qat/learned_scales.h"
+
+#include <string.h>
 
 bool lti_qat_rows(const lt_quant_policy *p, const lt_site *site)
 {
     lt_scheme s = lt_quant_scheme(p, site->param);
-    bool product = site->kind == LT_SITE_LINEAR || site->kind == LT_SITE_HEAD;
+    const char *name = lt_param_name(site->param);
+    bool product = (site->kind == LT_SITE_LINEAR || site->kind == LT_SITE_HEAD) && lt_param_rank(site->param) == 2 &&
+                   !lti_ends_with(name, ".weight_ih") && !lti_ends_with(name, ".weight_hh") &&
+                   strcmp(name, "token_embd.weight") != 0;
     return product && p->activations == LT_ACT_INT8_TOKEN && s.kind == LT_SCHEME_INT && s.bits == 8 &&
            s.per == LT_PER_CHANNEL && !s.asymmetric && !s.full_range && p->scale == LT_SCALE_DYNAMIC &&
            p->gradient == LT_ROUND_STE && p->damping == 0;
@@ -49,7 +55,8 @@ lt_t lti_qat_weight(lt_t w, const lt_site *site, void *config)
     const lt_quant_policy *p = config;
     lt_scheme s = lt_quant_scheme(p, site->param);
     if (lt_type(w) != LT_F32 || lt_scheme_is_float(&s)) return w;
-    if (lti_qat_rows(p, site)) return lt_quantize_rows(w);
+    if (lti_qat_rows(p, site)) return lt_quantize_rows(w); /* the same codes, of numbers on the grid */
+    if (p->on_grid) return w;
     lt_t y = s.kind == LT_SCHEME_TYPE ? on_type(w, &s, p->gradient) : on_integers(w, &s, p, site->param);
     if (p->damping == 0 || !lt_is_training(w.graph) || lt_is_nil(y)) return y;
     return lti_weight_damping(y, w, lt_scalar(w.graph, "qat_damping", 0));

@@ -130,18 +130,18 @@ static lt_status make_shipped(lt_model *m, const lt_quant_policy *policy, const 
     return status;
 }
 
-/* GGUF has types of storage alone. */
-static lt_status check_types(lt_model *m, const lt_quant_policy *policy, const char *path)
+/* GGUF has types of storage alone, and not all of lathe's. */
+lt_status lt_export_check(const lt_model *m, const lt_quant_policy *policy, const char *path)
 {
     char name[LT_SCHEME_TEXT];
-    for (int i = 0; i < lt_params_count(m->params); i++) {
+    for (int i = 0; lti_ends_with(path, ".gguf") && i < lt_params_count(m->params); i++) {
         const lt_param *p = lt_params_at(m->params, i);
         lt_scheme s = lt_quant_scheme(policy, p);
-        if (lt_param_role(p) == LT_WEIGHT && s.kind != LT_SCHEME_TYPE)
-            return lti_fail(m->ctx, LT_EUNSUPPORTED,
-                            "%s: '%s' is on the grid %s, which GGUF has no type for; export to .safetensors, or name a "
-                            "type that holds it (--export-type tq2_0 holds ternary weights)",
-                            path, lt_param_name(p), lt_scheme_name(&s, name));
+        if (lt_param_role(p) != LT_WEIGHT || (s.kind == LT_SCHEME_TYPE && lti_dtype_gguf(s.type) >= 0)) continue;
+        return lti_fail(m->ctx, LT_EUNSUPPORTED,
+                        "%s: '%s' is on the grid %s, which GGUF has no type for; export to .safetensors, or name a "
+                        "type that holds it (--export-type tq2_0 holds ternary weights)",
+                        path, lt_param_name(p), lt_scheme_name(&s, name));
     }
     return LT_OK;
 }
@@ -216,7 +216,7 @@ lt_status lt_export(lt_model *m, const lt_quant_policy *policy, const char *path
     *exported = (lt_exported){0};
     if (o->size != sizeof *o) return lti_fail(m->ctx, LT_EINVAL, "lt_export: call lt_export_options_init first");
     const lt_quant_policy *written = o->other ? o->other : policy;
-    if (lti_ends_with(path, ".gguf")) LTI_TRY(check_types(m, written, path));
+    LTI_TRY(lt_export_check(m, written, path));
     lti_text report = {.ctx = m->ctx};
     lt_params *codes = NULL;
     lt_status status = lti_describe_params(m->params, written, &report);

@@ -117,7 +117,8 @@ static lt_status list_plain(quantized *x, const lti_tensor *t, const lt_param *w
         if (json_array_append_new(x->left, json_string(module))) return no_memory(x);
         if (lt_scheme_same(&s, &x->policy->weights) && !x->unfit++) x->first_unfit = w;
     }
-    return lti_pack_plain(&x->pack, lt_params_find(x->codes, t->name), name);
+    bool widen = x->format == LT_QUANT_BNB; /* Transformers leaves types beside bitsandbytes' as they are stored */
+    return lti_pack_plain(&x->pack, lt_params_find(x->codes, t->name), widen, name);
 }
 
 static lt_status list_tensor(void *user, const lti_tensor *t)

@@ -33,8 +33,8 @@ void lti_pack_close(lti_pack *pack);
 lt_status lti_pack_weight(lti_pack *pack, lt_quant_format format, const lt_params *params,
                           const lt_quant_policy *policy, const lt_param *weight, const lt_param *given,
                           const char *name);
-/* Adds a weight as numbers: those of its codes, in f32 (lt_real) or its 16-bit type. */
-lt_status lti_pack_plain(lti_pack *pack, const lt_param *code, const char *name);
+/* Adds a weight as numbers: those of its codes, in f32 (lt_real) or, unless `widen`, its 16-bit type. */
+lt_status lti_pack_plain(lti_pack *pack, const lt_param *code, bool widen, const char *name);
 
 /* Codes of integer grids, with what makes numbers of them: (code - zero) scale. */
 typedef struct lti_grid_codes {

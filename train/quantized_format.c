@@ -82,7 +82,8 @@ lt_status lti_format_check(lt_ctx *ctx, lt_quant_format format, const lt_quant_p
 lt_status lt_quant_format_policy(lt_ctx *ctx, lt_quant_format format, lt_quant_policy *policy)
 {
     if ((unsigned)format >= LTI_COUNT(formats)) return lti_fail(ctx, LT_EINVAL, "export: there is no such format");
-    if (lt_quant_policy_empty(policy)) LTI_TRY(lt_quant_policy_parse(ctx, formats[format].word, policy));
+    bool chosen = policy->mix || !lt_scheme_is_float(&policy->weights);
+    if (!chosen) LTI_TRY(lt_quant_policy_parse(ctx, formats[format].word, policy));
     if (of_words(format) && policy->weights.kind == LT_SCHEME_INT) policy->weights.half_scales = true;
     return lti_format_check(ctx, format, policy);
 }

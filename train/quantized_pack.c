@@ -272,17 +272,17 @@ lt_status lti_pack_weight(lti_pack *pack, lt_quant_format format, const lt_param
     return status;
 }
 
-lt_status lti_pack_plain(lti_pack *pack, const lt_param *code, const char *name)
+lt_status lti_pack_plain(lti_pack *pack, const lt_param *code, bool widen, const char *name)
 {
     lt_dtype type = lt_param_type(code);
     const int64_t *shape = lt_param_shape(code);
     lti_part part = {"", false, LT_STORED_REAL, lt_param_rank(code), shape[0], 0};
     if (part.rank == 2) part.b = shape[1];
-    if (type == LT_F16) part.dtype = LT_STORED_F16;
-    if (type == LT_BF16) part.dtype = LT_STORED_BF16;
+    if (type == LT_F16 && !widen) part.dtype = LT_STORED_F16;
+    if (type == LT_BF16 && !widen) part.dtype = LT_STORED_BF16;
     void *bytes = add_part(pack, name, &part);
     if (!bytes) return LT_ENOMEM;
-    if (lt_dtype_is_lattice(type))
+    if (type != LT_F32 && part.dtype == LT_STORED_REAL)
         lti_decode(lt_param_count(code), type, lt_param_read(code), bytes);
     else
         memcpy(bytes, lt_param_read(code), lt_param_bytes(code));

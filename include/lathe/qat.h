@@ -58,6 +58,7 @@ typedef struct lt_quant_policy {
     lt_observer observer; /* LT_ACT_INT8_STATIC: how ranges are observed; default LT_OBSERVE_AVERAGE */
     double observe_rate;  /* of moving averages; 0: lt_observe_config_init's */
     bool calibrate;       /* evaluating graphs observe as well */
+    bool on_grid;         /* the weights lie on their grids already, as codes that were read: none is rounded again */
 } lt_quant_policy;
 LT_API void lt_quant_policy_init(lt_quant_policy *policy);
 /* Whether the policy quantizes nothing, activations included. */

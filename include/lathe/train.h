@@ -191,6 +191,8 @@ typedef struct lt_exported {
  * LT_EUNSUPPORTED (GGUF has no such type), LT_ENONFINITE names the tensor, LT_EIO. */
 LT_API LT_MUST_USE lt_status lt_export(lt_model *model, const lt_quant_policy *policy, const char *path,
                                        const lt_export_options *options, lt_exported *exported);
+/* Whether the format that the path's ending means has types for the policy's grids; LT_EUNSUPPORTED names the tensor. */
+LT_API LT_MUST_USE lt_status lt_export_check(const lt_model *model, const lt_quant_policy *policy, const char *path);
 /* The same with defaults; `report` may be NULL. */
 LT_API LT_MUST_USE lt_status lt_export_codes(lt_model *model, const lt_quant_policy *policy, const char *path,
                                              char **report);
@@ -204,7 +206,7 @@ typedef enum lt_quant_format {
 } lt_quant_format;
 LT_API const char *lt_quant_format_name(lt_quant_format format); /* "gptq", "awq", "bnb", "compressed-tensors" */
 LT_API bool lt_quant_format_parse(const char *name, lt_quant_format *format);
-/* To be called before training: a policy that quantizes nothing becomes the format's usual one; integer grids of gptq and
+/* To be called before training: a policy without a grid for linear layers gets the format's usual one; integer grids of gptq and
  * awq get scales in f16, as their files have them. LT_EINVAL says what the format holds where it is not the policy's. */
 LT_API LT_MUST_USE lt_status lt_quant_format_policy(lt_ctx *ctx, lt_quant_format format, lt_quant_policy *policy);
 /* Whether the model's shapes and the policy go with the format: to be asked before hours of work. LT_EINVAL,
