@@ -83,9 +83,9 @@ struct lt_graph {
     uint64_t seed;
     uint32_t segment, segments; /* the open one or 0; how many were made */
     uint8_t phase;
-    bool checkpoints;                 /* lt_checkpoint_begin was called */
+    bool checkpoints;                                              /* lt_checkpoint_begin was called */
     bool recompute_cheap, evaluating, integer_backward, no_copies; /* evaluating: lt_training(graph, false) */
-    lt_dtype compute, store;          /* of products; of what the backward reads. LT_F32, LT_BF16 */
+    lt_dtype compute, store; /* of products; of what the backward reads. LT_F32, LT_BF16 */
 };
 
 /* Bump allocation, zeroed; NULL makes the graph's error LT_ENOMEM. */

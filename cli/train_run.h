@@ -26,7 +26,7 @@ typedef struct train_run {
 int cli_train_open(train_run *run);
 /* What is written at the end (train_export.c). The policy is made one that --export-format holds; an exit code. */
 int cli_train_format(train_run *run);
-int cli_train_check_format(train_run *run); /* whether it takes the model's shapes; an exit code */
+int cli_train_check_format(train_run *run);        /* whether it takes the model's shapes; an exit code */
 char *cli_train_export_path(const train_run *run); /* to be freed */
 lt_status cli_train_write(train_run *run, const lt_export_options *how);
 lt_status cli_train_open_codes(train_run *run, lt_model **coded); /* what was written, to be evaluated */

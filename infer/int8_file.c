@@ -298,7 +298,7 @@ static lt_status read_all(lt_ctx *ctx, const lt_tensors *file, const char *path,
 {
     const lti_network *network;
     lti_network_config config;
-    int64_t made;
+    int64_t made = 0;
     LTI_TRY(read_config(ctx, file, path, &network, &config, &made));
     LTI_TRY(lti_int8_new(ctx, network, &config, size > 0 ? size : made, net));
     reading r = {*net, file, path};

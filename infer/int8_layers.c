@@ -152,7 +152,7 @@ static lt_status observed(const lt_params *params, const char *site, lti_int8_la
 lt_status lti_int8_take(lti_int8_layers *layers, const lt_params *params, const lt_quant_policy *policy,
                         const char *site, const char *weight, const char *const biases[2], bool state)
 {
-    lti_int8_layer *l;
+    lti_int8_layer *l = NULL;
     LTI_TRY(take_codes(layers, params, policy, site, weight, &l));
     for (int i = 0; i < 2; i++) LTI_TRY(add_bias(params, biases[i], l));
     l->x_scale = 1.0f / 127, l->x_lowest = -127;

@@ -2,6 +2,7 @@
  * codes trained. */
 #include "autograd/op.h"
 #include "autograd/ops/lattice_convert.h"
+#include "base/text.h"
 #include "kernels/integer.h"
 #include "kernels/lattice/nested_scales.h"
 #include "qat/learned_scales.h"
@@ -13,7 +14,20 @@ static lt_status check_finite(lt_ctx *ctx, const lt_param *p)
 {
     const lt_real *x = lt_param_read(p);
     if (lti_k()->all_finite(lt_param_count(p), x)) return LT_OK;
-    return lti_fail(ctx, LT_ENONFINITE, "cannot quantize '%s': it holds a NaN or an infinity", lt_param_name(p));
+    return lti_fail(ctx, LT_ENONFINITE,
+                    "cannot quantize '%s': it holds a NaN or an infinity; begin with a checkpoint from before that",
+                    lt_param_name(p));
+}
+
+lt_status lti_quant_check_finite(const lt_params *params, const lt_quant_policy *policy)
+{
+    for (int i = 0; i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        if (lt_param_role(p) != LT_WEIGHT || lt_param_type(p) != LT_F32) continue;
+        lt_scheme s = policy ? lt_quant_scheme(policy, p) : lt_scheme_of(LT_F32);
+        if (!policy || !lt_scheme_is_float(&s)) LTI_TRY(check_finite(lt_params_ctx(params), p));
+    }
+    return LT_OK;
 }
 
 /* dst (any type) = src (f32). */
@@ -50,8 +64,7 @@ static lt_status to_grid(const lt_params *params, const lt_quant_policy *policy,
     int64_t rows = lt_param_shape(src)[0], columns = rows ? lt_param_count(src) / rows : 0;
     const lt_site site = {.kind = LT_SITE_LINEAR, .param = (lt_param *)src};
     lt_param_touch(dst);
-    if (strcmp(lt_param_name(src), "token_embd.weight") && lti_qat_rows(policy, &site))
-        return to_rows(ctx, rows, columns, x, y);
+    if (lti_qat_rows(policy, &site)) return to_rows(ctx, rows, columns, x, y);
     if (!lti_on_integers(scheme)) return lt_scheme_apply(ctx, scheme, LT_SCALE_DYNAMIC, rows, columns, x, y);
     lti_grid_now now;
     lt_status status = lti_grid_now_make(params, policy, scheme, src, 0, rows, &now);
@@ -70,13 +83,28 @@ static void decode(const lt_param *src, lt_param *dst)
     lt_param_touch(dst);
 }
 
+/* Grids of activations that were observed: as much of what ships as the weights' are. */
+static lt_status copy_grid(const lt_quant_policy *policy, const lt_param *src, lt_params *to)
+{
+    lt_param *dst;
+    bool meant = policy && policy->activations == LT_ACT_INT8_STATIC && lti_ends_with(lt_param_name(src), ":act_scale");
+    if (!meant) return LT_OK;
+    LTI_TRY(lt_params_add(to, lt_param_name(src), LT_F32, lt_param_rank(src), lt_param_shape(src), LT_STATE, &dst));
+    memcpy(lt_param_data(dst), lt_param_read(src), lt_param_bytes(src));
+    lt_param_set_trainable(dst, false);
+    return LT_OK;
+}
+
 /* Every weight of `from`, in the policy's type (or f32 when policy is NULL), converted. */
 static lt_status convert_all(const lt_params *from, const lt_quant_policy *policy, lt_params *to)
 {
     lt_ctx *ctx = lt_params_ctx(from);
     for (int i = 0; i < lt_params_count(from); i++) {
         const lt_param *src = lt_params_at(from, i);
-        if (lt_param_role(src) != LT_WEIGHT) continue;
+        if (lt_param_role(src) != LT_WEIGHT) {
+            LTI_TRY(copy_grid(policy, src, to));
+            continue;
+        }
         lt_dtype type = policy ? lt_quant_type(policy, src) : LT_F32;
         lt_param *dst;
         if (policy) LTI_TRY(check_finite(ctx, src));

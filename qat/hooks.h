@@ -9,7 +9,8 @@ lt_t lti_qat_weight(lt_t w, const lt_site *site, void *config);
 /* x [.., in] on the grid that the policy pairs with the site's weight. */
 lt_t lti_qat_input(lt_t x, const lt_site *site, void *config);
 /* Whether the weight is multiplied as int8 codes with a scale a row: int8:channel with int8 activations, no learned scales.
- * Of embeddings it is not: their rows are looked up. */
+ * Of embeddings it is not: their rows are looked up. Nor are filters and the weights of recurrent layers, by their shape and
+ * name: who knows the weight alone may ask for it as a linear layer's. */
 bool lti_qat_rows(const lt_quant_policy *policy, const lt_site *site);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "autograd/ops/freeze_codes.h"
 #include "base/text.h"
+#include "lathe/ops.h"
 #include "qat/observers.h"
 #include "qat/policy.h"
 
@@ -128,6 +129,7 @@ static lt_status check_rules(lt_ctx *ctx, const lt_quant_policy *p, const lt_par
 static lt_status check_lattice(lt_ctx *ctx, const lt_quant_policy *p, const lt_param *w)
 {
     lt_scheme s = lt_quant_scheme(p, w);
+    if (lt_param_role(w) != LT_WEIGHT) return LT_OK; /* codes that an earlier preparing left are state */
     if (p->gradient != LT_ROUND_PROX || lt_scheme_is_float(&s) || s.type == LT_F16 || s.type == LT_BF16) return LT_OK;
     char name[LT_SCHEME_TEXT];
     return lti_fail(
@@ -136,12 +138,33 @@ static lt_status check_lattice(lt_ctx *ctx, const lt_quant_policy *p, const lt_p
         lt_param_name(w), lt_scheme_name(&s, name));
 }
 
+/* The scales that are there (offset may be NULL), from the weights as they are. */
+static lt_status start_scales(const lt_params *params, const lti_grid_attr *attr, const lti_groups *groups,
+                              const lt_param *w, lt_param *scale, lt_param *offset)
+{
+    lt_real *to = lt_param_data(scale), *low = offset ? lt_param_data(offset) : NULL;
+    const lt_real *x = lt_param_read(w);
+    lt_param_touch(scale);
+    if (offset) lt_param_touch(offset);
+    if (attr->rule == LT_SCALE_LSQ) return start_lsq(lt_params_ctx(params), attr, groups, x, to);
+    for (int64_t i = 0; i < groups->count; i++) {
+        int64_t first, n = lti_group_at(groups, i, &first);
+        start_group(attr, n, x + first, to + i, low ? low + i : NULL);
+    }
+    return LT_OK;
+}
+
+static lti_groups groups_of(const lti_grid_attr *attr, const lt_param *w)
+{
+    int64_t rows = lt_param_shape(w)[0];
+    return lti_groups_of(attr, 2, (int64_t[]){rows, rows ? lt_param_count(w) / rows : 0});
+}
+
 static lt_status prepare_scales(lt_params *params, const lt_quant_policy *policy, const lt_scheme *s, lt_param *w)
 {
     lt_ctx *ctx = lt_params_ctx(params);
     lti_grid_attr attr = lti_grid_attr_of(s, policy->scale);
-    int64_t rows = lt_param_shape(w)[0], columns = rows ? lt_param_count(w) / rows : 0;
-    lti_groups groups = lti_groups_of(&attr, 2, (int64_t[]){rows, columns});
+    lti_groups groups = groups_of(&attr, w);
     lt_param *scale, *offset = NULL;
     bool made, made_offset = false;
     LTI_TRY(check_rules(ctx, policy, w, s));
@@ -150,36 +173,30 @@ static lt_status prepare_scales(lt_params *params, const lt_quant_policy *policy
         LTI_TRY(companion(params, w, "offset", LT_F32, 1, &groups.count, &offset, &made_offset));
     lt_param_set_trainable(scale, lt_param_trainable(w));
     if (offset) lt_param_set_trainable(offset, lt_param_trainable(w));
-    if (!made && !made_offset) return LT_OK;
-    lt_real *to = lt_param_data(scale), *low = offset ? lt_param_data(offset) : NULL;
-    const lt_real *x = lt_param_read(w);
-    lt_param_touch(scale);
-    if (offset) lt_param_touch(offset);
-    if (attr.rule == LT_SCALE_LSQ) return start_lsq(ctx, &attr, &groups, x, to);
-    for (int64_t i = 0; i < groups.count; i++) {
-        int64_t first, n = lti_group_at(&groups, i, &first);
-        start_group(&attr, n, x + first, to + i, low ? low + i : NULL);
-    }
-    return LT_OK;
+    return made || made_offset ? start_scales(params, &attr, &groups, w, scale, offset) : LT_OK;
 }
 
-static lt_status prepare_freezing(lt_params *params, const lt_quant_policy *policy, const lt_scheme *s, lt_param *w)
+static lt_status start_codes(const lt_params *params, const lt_quant_policy *policy, const lt_scheme *s,
+                             const lt_param *w, lt_param *codes)
 {
-    lt_ctx *ctx = lt_params_ctx(params);
-    lt_param *codes, *flips;
-    bool made, made_flips;
-    LTI_TRY(companion(params, w, "codes", LT_I8, lt_param_rank(w), lt_param_shape(w), &codes, &made));
-    LTI_TRY(companion(params, w, "flips", LT_F32, lt_param_rank(w), lt_param_shape(w), &flips, &made_flips));
-    lt_param_set_trainable(flips, false);
-    if (!made) return LT_OK;
     lti_grid_now now;
     lt_status status = lti_grid_now_make(params, policy, s, w, 0, lt_param_shape(w)[0], &now);
     if (status == LT_OK)
         lti_codes_on_grids(&now.attr, &now.groups, lt_param_read(w), now.scale, now.offset, 0, lt_param_count(w),
                            lt_param_data(codes));
     lt_param_touch(codes);
-    lti_grid_now_free(ctx, &now);
+    lti_grid_now_free(lt_params_ctx(params), &now);
     return status;
+}
+
+static lt_status prepare_freezing(lt_params *params, const lt_quant_policy *policy, const lt_scheme *s, lt_param *w)
+{
+    lt_param *codes, *flips;
+    bool made, made_flips;
+    LTI_TRY(companion(params, w, "codes", LT_I8, lt_param_rank(w), lt_param_shape(w), &codes, &made));
+    LTI_TRY(companion(params, w, "flips", LT_F32, lt_param_rank(w), lt_param_shape(w), &flips, &made_flips));
+    lt_param_set_trainable(flips, false);
+    return made ? start_codes(params, policy, s, w, codes) : LT_OK;
 }
 
 static bool meant(const lt_quant_policy *policy, const lt_param *w, lt_scheme *s)
@@ -197,6 +214,7 @@ lt_status lt_qat_prepare(lt_params *params, const lt_quant_policy *policy)
           policy->freeze_threshold < 1))
         return lti_fail(ctx, LT_EINVAL, "damping is %g and freeze_threshold %g; they are to be in 0 to 1e6 and 0 to 1",
                         policy->damping, policy->freeze_threshold);
+    LTI_TRY(lti_quant_check_finite(params, policy));
     LTI_TRY(lti_observers_prepare(params, policy));
     int n = lt_params_count(params), frozen = 0; /* what is added stands behind and is no weight */
     for (int i = 0; i < n; i++) {
@@ -217,6 +235,55 @@ lt_status lt_qat_prepare(lt_params *params, const lt_quant_policy *policy)
     return LT_OK;
 }
 
+/* ---- Starting again ---- */
+
+/* An average of weights (optim/moments.c) is of what is learned, too. */
+static void start_average(const lt_params *params, const lt_param *learned)
+{
+    lt_param *average = lti_learned_find(params, learned, "ema");
+    if (!average || lt_param_bytes(average) != lt_param_bytes(learned)) return;
+    memcpy(lt_param_data(average), lt_param_read(learned), lt_param_bytes(learned));
+    lt_param_touch(average);
+}
+
+static lt_status restart_scales(const lt_params *params, const lt_quant_policy *policy, const lt_scheme *s,
+                                const lt_param *w)
+{
+    lti_grid_attr attr = lti_grid_attr_of(s, policy->scale);
+    lti_groups groups = groups_of(&attr, w);
+    bool has_offset = lti_rule_has_offset(&attr);
+    lt_param *scale = lti_learned_find(params, w, "scale"),
+             *offset = has_offset ? lti_learned_find(params, w, "offset") : NULL;
+    if (!scale || lt_param_count(scale) != groups.count) return LT_OK;
+    if (has_offset && (!offset || lt_param_count(offset) != groups.count)) return LT_OK;
+    LTI_TRY(start_scales(params, &attr, &groups, w, scale, offset));
+    start_average(params, scale);
+    if (offset) start_average(params, offset);
+    return LT_OK;
+}
+
+static lt_status restart_codes(const lt_params *params, const lt_quant_policy *policy, const lt_scheme *s,
+                               const lt_param *w)
+{
+    lt_param *codes = lti_learned_find(params, w, "codes"), *flips = lti_learned_find(params, w, "flips");
+    if (!codes || !flips || lt_param_count(codes) != lt_param_count(w)) return LT_OK;
+    memset(lt_param_data(flips), 0, lt_param_bytes(flips));
+    lt_param_touch(flips);
+    return start_codes(params, policy, s, w, codes);
+}
+
+lt_status lti_qat_restart(lt_params *params, const lt_quant_policy *policy)
+{
+    for (int i = 0; i < lt_params_count(params); i++) {
+        const lt_param *w = lt_params_at(params, i);
+        lt_scheme s;
+        if (!meant(policy, w, &s)) continue;
+        if (lti_rule_learned(policy->scale)) LTI_TRY(restart_scales(params, policy, &s, w));
+        if (policy->freeze_threshold > 0) LTI_TRY(restart_codes(params, policy, &s, w));
+    }
+    return LT_OK;
+}
+
 /* ---- After updates ---- */
 
 static void freeze(lt_graph *graph, const lt_quant_policy *policy, const lt_scheme *s, lt_param *w)
@@ -228,7 +295,7 @@ static void freeze(lt_graph *graph, const lt_quant_policy *policy, const lt_sche
         scale = lti_learned_value(graph, w, "scale");
         if (lti_rule_has_offset(&attr)) offset = lti_learned_value(graph, w, "offset");
     } else {
-        lt_t x = lt_param_value(graph, w);
+        lt_t x = lt_reshape(lt_param_value(graph, w), 2, (int64_t[]){lt_param_shape(w)[0], -1});
         scale = lti_emit(&lti_op_grid_scales, 1, &x, &attr, sizeof attr);
         if (attr.asymmetric) offset = lti_output(scale, 1);
     }

@@ -98,25 +98,10 @@ static void add_fallbacks(const lt_params *params, const lt_quant_policy *policy
 
 /* ---- The whole ---- */
 
-static lt_status check_finite(const lt_params *params, const lt_quant_policy *policy)
-{
-    for (int i = 0; i < lt_params_count(params); i++) {
-        const lt_param *p = lt_params_at(params, i);
-        lt_scheme s = lt_quant_scheme(policy, p);
-        if (lt_param_role(p) != LT_WEIGHT || lt_param_type(p) != LT_F32 || lt_scheme_is_float(&s)) continue;
-        if (!lti_k()->all_finite(lt_param_count(p), lt_param_read(p)))
-            return lti_fail(lt_params_ctx(params), LT_ENONFINITE,
-                            "cannot quantize '%s': it holds a NaN or an infinity; begin with a checkpoint from before "
-                            "that",
-                            lt_param_name(p));
-    }
-    return LT_OK;
-}
-
 lt_status lti_describe_params(const lt_params *params, const lt_quant_policy *policy, lti_text *text)
 {
     LTI_TRY(lti_quant_check_params(params, policy));
-    LTI_TRY(check_finite(params, policy));
+    LTI_TRY(lti_quant_check_finite(params, policy));
     add_grids(params, policy, text);
     add_fallbacks(params, policy, text);
     if (policy->activations != LT_ACT_NONE)

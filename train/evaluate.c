@@ -29,6 +29,7 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     if (result->rows == 0) return lti_fail(ctx, LT_EINVAL, "there is nothing to evaluate: the data has no row");
     LTI_TRY(lti_check_model(ctx, model, data, false));
     LTI_TRY(lti_quant_check_params(lt_model_params(model), quant));
+    if (quant) LTI_TRY(lti_quant_check_finite(lt_model_params(model), quant));
     lti_recipe r = {.ctx = ctx, .model = model, .quant = quant, .layout = lti_row_layout_of(model, data, NULL)};
     LTI_TRY(lti_recipe_open(&r));
     lti_scores scores;

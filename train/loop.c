@@ -7,6 +7,7 @@
 
 #include "kernels/kernels.h"
 #include "qat/flips.h"
+#include "qat/learned_scales.h"
 #include "train/metrics.h"
 
 #include <math.h>
@@ -132,6 +133,8 @@ static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
     if (!l->loader)
         LTI_TRY(lti_loader_create(l->ctx, &l->recipe.layout, l->train, l->config->batch_size,
                                   lt_dataset_longest(l->train), l->config->prefetch, &l->loader));
+    if (l->recipe.quant && l->float_steps > 0 && l->at.step == l->float_steps) /* float steps have moved the weights */
+        LTI_TRY(lti_qat_restart(lt_model_params(l->model), l->recipe.quant));
     LTI_TRY(count_targets(l, &targets));
     if (targets == 0)
         return lti_fail(l->ctx, LT_EINVAL, "step %lld has no token to learn from: every target of its batch is masked",

@@ -7,6 +7,7 @@
  * numbers, also where it is the head. */
 #include "autograd/op.h"
 #include "base/clock.h"
+#include "qat/learned_scales.h"
 #include "qat/policy.h"
 #include "train/calibrate.h"
 #include "train/folds.h"
@@ -458,6 +459,7 @@ lt_status lt_ptq_run(lt_model *model, const lt_dataset *data, const lt_quant_pol
     lt_status status = add_codes(&j);
     if (status == LT_OK) status = walks ? block_by_block(&j) : all_at_once(&j);
     if (status == LT_OK) finish(&j);
+    if (status == LT_OK && config->start) status = lti_qat_restart(params, policy);
     lt_params_free(j.floats);
     if (status == LT_OK)
         *done = j.p;

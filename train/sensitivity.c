@@ -205,6 +205,7 @@ lt_status lt_auto_bits_choose(lt_model *model, const lt_dataset *data, const lt_
     *chosen = NULL;
     if (!(bits > 0 && bits <= 32)) return lti_fail(ctx, LT_EINVAL, "auto bits: %g bits; 2.6 to 16 make sense", bits);
     LTI_TRY(lti_check_model(ctx, model, data, true));
+    LTI_TRY(lti_quant_check_finite(lt_model_params(model), NULL)); /* one that is not spoils the gradients of all */
     lt_auto_bits *a = lti_alloc(ctx, sizeof *a);
     if (!a) return LT_ENOMEM;
     a->ctx = a->table.ctx = ctx;
