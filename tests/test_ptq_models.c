@@ -6,6 +6,7 @@
 #include "train/folds.h"
 
 #include <math.h>
+#include <string.h>
 
 static const lt_ptq_method methods[] = {LT_PTQ_RTN,  LT_PTQ_MSE, LT_PTQ_IMATRIX,
                                         LT_PTQ_GPTQ, LT_PTQ_AWQ, LT_PTQ_SMOOTHQUANT};
@@ -477,6 +478,15 @@ static void every_allocation_fails(void)
         toy_allocations_fail(lt_ptq_method_name(methods[i]), 150, attempt, (void *)(uintptr_t)&methods[i]);
 }
 
+static bool slow_build(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return true;
+#else
+    return sizeof(lt_real) == 8 || strncmp(lt_kernels_in_use(), "ref", 3) == 0;
+#endif
+}
+
 int lti_suite_ptq_models(void)
 {
     const ts_test tests[] = {{"sums of rows", sums_of_rows},
@@ -490,8 +500,8 @@ int lti_suite_ptq_models(void)
                              {"tensor files", tensor_files},
                              {"every allocation fails", every_allocation_fails}};
     if (ts_suite("ptq_models", LTI_COUNT(tests), tests)) return 1;
-    if (sizeof(lt_real) == 8) { /* on plain kernels the stories take minutes, and say nothing more */
-        printf("methods in order, outliers [SKIPPED: double]\n");
+    if (slow_build()) { /* the stories take minutes there, and say nothing more */
+        printf("methods in order, outliers [SKIPPED: plain kernels or sanitizers]\n");
         return toy_one_thread("ptq_models");
     }
     CU_pSuite suite = CU_get_suite("ptq_models");
