@@ -13,12 +13,14 @@ import sys
 
 SMOLLM2 = ["--shape", "smollm2", "--batch", "4", "--seq", "256"]
 TINY = ["--shape", "tiny", "--batch", "8", "--seq", "512"]
+QAT = ["--step", "qat", "--qat-type", "q4_0", "--qat-activations", "runtime", "--steps", "3"]
 CASES = {  # what both get, what lathe gets, modes of the peer
     "tiny-full": (TINY, ["--step", "full", "--compute", "f32", "--steps", "20"], ["full"]),
     "smollm2-full": (SMOLLM2, ["--step", "full", "--compute", "f32", "--steps", "3"], ["full", "full-compile"]),
     "smollm2-bf16": (SMOLLM2, ["--step", "full", "--compute", "bf16", "--steps", "3"], ["full-bf16-compile"]),
     "tiny-qat": (TINY, ["--step", "qat", "--steps", "20"], ["qat"]),
-    "smollm2-qat": (SMOLLM2, ["--step", "qat", "--steps", "3"], ["qat"]),
+    "smollm2-qat": (SMOLLM2, [*QAT, "--compute", "f32"], ["qat"]),
+    "smollm2-qat-bf16": (SMOLLM2, [*QAT, "--compute", "bf16"], ["qat-bf16", "qat-bf16-compile"]),
 }
 
 

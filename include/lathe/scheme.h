@@ -5,7 +5,7 @@
  *
  *     lt_scheme s;
  *     if (lt_scheme_parse(ctx, "int4:g32", &s) != LT_OK) return lt_ctx_status(ctx);
- *     y = lt_matmul(x, lt_fake_quant(w, &s, NULL), LT_TRANSPOSE_B); // w [out, in]: 4-bit codes, a scale for 32 of them
+ *     lt_t y = lt_matmul(x, lt_fake_quant(w, &s, NULL), LT_TRANSPOSE_B); // w [out, in]: 4-bit codes, a scale for 32 of them
  */
 #ifndef LATHE_SCHEME_H
 #define LATHE_SCHEME_H
