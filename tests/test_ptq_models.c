@@ -480,7 +480,7 @@ static void every_allocation_fails(void)
 
 static bool slow_build(void)
 {
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(LTI_COUNTS_LINES)
     return true;
 #else
     return sizeof(lt_real) == 8 || strncmp(lt_kernels_in_use(), "ref", 3) == 0;
@@ -501,7 +501,7 @@ int lti_suite_ptq_models(void)
                              {"every allocation fails", every_allocation_fails}};
     if (ts_suite("ptq_models", LTI_COUNT(tests), tests)) return 1;
     if (slow_build()) { /* the stories take minutes there, and say nothing more */
-        printf("methods in order, outliers [SKIPPED: plain kernels or sanitizers]\n");
+        printf("methods in order, outliers [SKIPPED: plain kernels, sanitizers or coverage]\n");
         return toy_one_thread("ptq_models");
     }
     CU_pSuite suite = CU_get_suite("ptq_models");
