@@ -177,6 +177,7 @@ lt_status lti_loop_open(lti_loop *l)
     LTI_TRY(narrow_frozen(l));
     LTI_TRY(prepare_grids(l));
     LTI_TRY(lt_batches_create(l->ctx, l->train, NULL, c->batch_size, c->seed, true, &l->batches));
+    LTI_TRY(lt_batches_of_step(l->batches, c->grad_accumulation_steps));
     LTI_TRY(lt_optimizer_create(l->ctx, lt_model_params(l->model), &optimizer, &l->optimizer));
     l->was_checkpointed = lt_model_checkpoints(l->model);
     lt_model_set_checkpoint(l->model, c->checkpoint_activations);

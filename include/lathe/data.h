@@ -1,7 +1,7 @@
 /* data.h - what a model learns from: tokenizers, data sets, batches.
  *
  * A text is split into documents, each document encoded alone and cut into windows that become rows. Batches are
- * drawn in an order that depends on (seed, epoch, batch size) alone, so the cursor (epoch, index) is the whole state.
+ * drawn in an order that depends on (seed, epoch, rows of a step) alone, so the cursor (epoch, index) is the whole state.
  *
  *     lt_tokenizer *tok; lt_dataset *set; lt_batches *batches; lt_batch batch;
  *     lt_dataset_options o; lt_dataset_options_init(&o); o.max_seq_length = 256;
@@ -202,6 +202,9 @@ typedef struct lt_batch {
 LT_API LT_MUST_USE lt_status lt_batches_create(lt_ctx *ctx, const lt_dataset *dataset, const lt_arrays *arrays,
                                                int64_t batch_size, uint64_t seed, bool shuffle, lt_batches **batches);
 LT_API void lt_batches_free(lt_batches *batches); /* NULL is fine */
+/* How many batches are one optimizer step (1 unless said; before the first batch is drawn): text is shuffled in units of
+ * steps, so 2 batches of 2 rows are the rows of 1 batch of 4. LT_EINVAL. */
+LT_API LT_MUST_USE lt_status lt_batches_of_step(lt_batches *batches, int64_t count);
 
 /* Chooses the next batch and moves the cursor; after the last batch of an epoch comes the next epoch. */
 LT_API LT_MUST_USE lt_status lt_batches_next(lt_batches *batches, lt_batch *batch);
