@@ -1,10 +1,11 @@
 /* integer.c - see integer.h. Both operands are brought into panels (integer_panels.h) and panels are multiplied.
  *
- * All of a is packed first, by all threads. Then a task packs one panel of b, 32 rows, into scratch of its thread, where it
- * stays in the nearest cache, and multiplies it with all panels of a, that pass as one stream of four bytes a cycle. So b
- * is packed once, and the whole packed b, as large as eight bits a weight, never exists. Where b has few panels the rows
- * of a are cut too. Rejected: packing b once for several runs: it changes every step of training, and generation reads
- * it in place (gemv).
+ * All of a is packed first, by all threads: each has its share of neighbouring rows, the ones it quantized, which are in its
+ * cache (in any order two cores take four times as long as one). Then a task packs one panel of b, 32 rows, into scratch
+ * of its thread, where it stays in a near cache, and multiplies it with all panels of a, that pass as one stream of four
+ * bytes a cycle. So b is packed once, and the whole packed b, as large as eight bits a weight, never exists. Where b has
+ * few panels the rows of a are cut too. Rejected: packing b once for several runs: it changes every step of training, and
+ * generation reads it in place (gemv).
  *
  * Tasks follow from the sizes alone, and a number of c from its row and column alone. */
 #include "kernels/integer.h"
@@ -231,7 +232,7 @@ lt_status lti_igemm_run(const lti_igemm *gemm, const void *a, const lt_real *a_s
     run_state r = {gemm, a, b, s->a_type == LT_I8 ? a_scale : NULL, s->b_type == LT_I8 ? b_scale : NULL, c, scratch};
     atomic_int *busy = (atomic_int *)scratch;
     for (int i = 0; i < gemm->slots; i++) atomic_init(&busy[i], 0);
-    lti_par(gemm->panels_a, pack_a_task, &r);
+    lti_par_fixed(gemm->panels_a, pack_a_task, &r);
     lti_par(gemm->panels_b * gemm->parts, multiply_task, &r);
     return LT_OK;
 }
@@ -265,5 +266,5 @@ void lti_quantize_activations(lt_dtype type, int64_t rows, int64_t k, const lt_r
 {
     int64_t tasks = lti_par_tasks(rows * k, 16384);
     quantization q = {type, rows, k, tasks < rows ? tasks : rows, x, blocks, scale};
-    if (rows > 0) lti_par(q.tasks, quantize_task, &q);
+    if (rows > 0) lti_par_fixed(q.tasks, quantize_task, &q);
 }

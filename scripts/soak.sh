@@ -1,17 +1,21 @@
 #!/bin/bash
-# soak.sh - long campaigns: every parser under libFuzzer, then runs that are killed and resumed.
+# soak.sh - long campaigns: every parser under libFuzzer, encoders on many numbers, runs that are killed and resumed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/soak.sh [--seconds N] [--only NAME]... [--kills N] [--build DIR] [--help]
+usage: scripts/soak.sh [--seconds N] [--only NAME]... [--numbers N] [--kills N] [--build DIR] [--help]
 
 Builds tests/fuzz with clang -fsanitize=fuzzer,address,undefined in DIR and runs each target, one after the other.
-Then tests/kill_resume.py, when it is there, kills and resumes training runs of the release build.
+Then encoders of lattices, without and with importance, meet many numbers of each type, odd ones among them: AVX2 and
+AVX-512 are to make the bytes of plain C. Then tests/kill_resume.py, when it is there, kills and resumes training runs.
+Both are of the release build.
 
   --seconds N   for each target (default 600; 28800 is a night on one core)
-  --only NAME   this target alone (config, csv, ...; "kill" is tests/kill_resume.py); may be given several times
+  --only NAME   this target alone (config, csv, ...; "lattices" are the encoders, "kill" is tests/kill_resume.py); may be
+                given several times
+  --numbers N   for the encoders of each type (default 1e8, some five minutes; 0: not at all)
   --kills N     how often tests/kill_resume.py kills a run (default 100; 0: not at all)
   --build DIR   default build/fuzz
   --help        this text
@@ -27,14 +31,15 @@ The exit status is 0 when nothing was found, 1 when something was, 2 for a wrong
 TEXT
 }
 
-seconds=600 kills=100 only=() dir=build/fuzz
+seconds=600 numbers=1e8 kills=100 only=() dir=build/fuzz
 while [ $# -gt 0 ]; do
     case $1 in
-    --seconds | --only | --kills | --build)
+    --seconds | --only | --numbers | --kills | --build)
         [ $# -ge 2 ] || { usage >&2; exit 2; }
         case $1 in
         --seconds) seconds=$2 ;;
         --only) only+=("$2") ;;
+        --numbers) numbers=$2 ;;
         --kills) kills=$2 ;;
         --build) dir=$2 ;;
         esac
@@ -46,6 +51,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "soak.sh: --seconds needs a whole number from 1, not '$seconds'" >&2; exit 2; }
+[[ $numbers =~ ^(0|[1-9][0-9]*(e[0-9])?)$ ]] || { echo "soak.sh: --numbers needs a number as 1000 or 1e8, not '$numbers'" >&2; exit 2; }
 [[ $kills =~ ^[0-9]+$ ]] || { echo "soak.sh: --kills needs a whole number, not '$kills'" >&2; exit 2; }
 
 wanted() {
@@ -55,7 +61,8 @@ wanted() {
     return 1
 }
 for name in "${only[@]}"; do
-    [ "$name" = kill ] || [ -f "tests/fuzz/fuzz_$name.c" ] || { echo "soak.sh: no target '$name'" >&2; exit 2; }
+    case $name in kill | lattices) continue ;; esac
+    [ -f "tests/fuzz/fuzz_$name.c" ] || { echo "soak.sh: no target '$name'" >&2; exit 2; }
 done
 
 build() { # DIRECTORY TARGET CMAKE-OPTION...
@@ -97,8 +104,16 @@ for source in tests/fuzz/fuzz_*.c; do
     name=${name#fuzz_}
     if wanted "$name"; then fuzz "$name" || failed=1; fi
 done
+unset TMPDIR
+if [ "$numbers" != 0 ] && wanted lattices; then
+    build build/release lathe_tests -DCMAKE_BUILD_TYPE=Release || exit 1
+    for suite in lattice_encoders lattice_k; do # side by side, one thread each
+        LATHE_SOAK=$numbers build/release/tests/lathe_tests "$suite" >"$dir/log/$suite" 2>&1 &
+    done
+    for job in $(jobs -p); do wait "$job" || failed=1; done
+    tail -n 12 "$dir/log/lattice_encoders" "$dir/log/lattice_k"
+fi
 if [ "$kills" -gt 0 ] && wanted kill && [ -f tests/kill_resume.py ]; then
-    unset TMPDIR
     if build build/release lathe -DCMAKE_BUILD_TYPE=Release; then
         python3 tests/kill_resume.py --lathe build/release/lathe --kills "$kills" || failed=1
     else

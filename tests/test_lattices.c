@@ -3,10 +3,9 @@
  * them (tests/golden/lattices.json, scripts/goldens_lattices.py); what becomes of NaN and infinities; all 65,536
  * halves. */
 #include "base/half.h"
-#include "kernels/kernels.h"
-#include "kernels/lattice/lattice.h"
 #include "tests/golden.h"
 #include "tests/lattice_blocks.h"
+#include "tests/lattice_checks.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,21 +15,6 @@ enum { N = 65536 };
 static const char *const sets[] = {"ref", "avx2", "avx512"};
 static R values[N];
 static unsigned char blocks[N / 32 * 34];
-
-static uint64_t fnv(const void *bytes, size_t count)
-{
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < count; i++) h = (h ^ ((const unsigned char *)bytes)[i]) * 1099511628211u;
-    return h;
-}
-
-/* The hash of the values as floats, in either build. */
-static uint64_t fnv_floats(int64_t n)
-{
-    static float floats[N];
-    for (int64_t i = 0; i < n; i++) floats[i] = (float)values[i];
-    return fnv(floats, (size_t)n * sizeof *floats);
-}
 
 /* Numbers of many sizes from a linear congruential generator. */
 static void generate(void)
@@ -78,10 +62,11 @@ static void decoded(const char *isa, const lti_kernels *k, const json_t *goldens
         size_t i, size = lt_dtype_bytes(type) * BLOCKS;
         int64_t n = lt_dtype_block(type) * BLOCKS;
         ts_make_blocks(t, BLOCKS, true, blocks + 1);
-        if (!TS_CHECK(is_hash(fnv(blocks + 1, size), golden, "blocks"), "%s: the generated blocks are others", name))
+        if (!TS_CHECK(is_hash(ts_fnv(blocks + 1, size), golden, "blocks"), "%s: the generated blocks are others", name))
             continue;
         decoder_of(k, type)(n, blocks + 1, values);
-        TS_CHECK(is_hash(fnv_floats(n), golden, "numbers"), "%s %s: other numbers than gguf decodes", name, isa);
+        TS_CHECK(is_hash(ts_fnv_floats(n, values), golden, "numbers"), "%s %s: other numbers than gguf decodes", name,
+                 isa);
         json_array_foreach(json_object_get(golden, "some"), i, pair)
         {
             json_int_t at = json_integer_value(json_array_get(pair, 0));
@@ -104,11 +89,11 @@ static void encoded(const char *isa, const lti_kernels *k, const json_t *goldens
         if (!TS_CHECK(encode != NULL, "%s: gguf has an encoder", name)) continue;
         size_t size = lt_dtype_bytes(type) * (size_t)(N / lt_dtype_block(type));
         generate();
-        TS_CHECK(fnv_floats(N) == 0xb4ae7ebf74611f87, "the generated values are others");
+        TS_CHECK(ts_fnv_floats(N, values) == 0xb4ae7ebf74611f87, "the generated values are others");
         encode(N, values, blocks);
-        TS_CHECK(is_hash(fnv(blocks, size), golden, "encoded"), "%s %s: other bytes than gguf makes", name, isa);
+        TS_CHECK(is_hash(ts_fnv(blocks, size), golden, "encoded"), "%s %s: other bytes than gguf makes", name, isa);
         decoder_of(k, type)(N, blocks, values);
-        TS_CHECK(is_hash(fnv_floats(N), golden, "decoded"), "%s %s: other numbers than gguf's", name, isa);
+        TS_CHECK(is_hash(ts_fnv_floats(N, values), golden, "decoded"), "%s %s: other numbers than gguf's", name, isa);
     }
 }
 
@@ -119,7 +104,7 @@ static void stays(const char *isa, const lti_kernels *k)
     k->quantize_q4_0(N, values, blocks);
     k->dequantize_q4_0(N, blocks, values);
     k->quantize_q4_0(N, values, blocks);
-    TS_CHECK(fnv(blocks, N / 32 * 18) == 0xbe972e822c1064b3, "%s: q4_0 of q4_0 is another", isa);
+    TS_CHECK(ts_fnv(blocks, N / 32 * 18) == 0xbe972e822c1064b3, "%s: q4_0 of q4_0 is another", isa);
 }
 
 static void canon(void)

@@ -93,4 +93,19 @@ void lti_k_weights(const lti_k_type *type, const float x[256], const float *impo
 /* New codes for the steps the block has; where a step is 0 they stay. */
 void lti_k_code(const lti_k_type *type, const float x[256], const uint8_t *block, uint8_t codes[256]);
 
+/* A type's three kernels that encode, in plain C. */
+#define LTI_K_REF_ENCODERS(type)                                                                                       \
+    void lti_k_quantize_##type##_ref(int64_t n, const R *x, void *blocks)                                              \
+    {                                                                                                                  \
+        lti_k_encode(&lti_##type, n, x, NULL, blocks);                                                                 \
+    }                                                                                                                  \
+    void lti_k_quantize_weighted_##type##_ref(int64_t n, const R *x, const R *importance, void *blocks)                \
+    {                                                                                                                  \
+        lti_k_encode(&lti_##type, n, x, importance, blocks);                                                           \
+    }                                                                                                                  \
+    void lti_k_recode_##type##_ref(int64_t n, const R *x, void *blocks)                                                \
+    {                                                                                                                  \
+        lti_k_recode(&lti_##type, n, x, blocks);                                                                       \
+    }
+
 #endif

@@ -85,20 +85,7 @@ const lti_k_type lti_q3_k = {.size = 16,
                              .pack = pack,
                              .unpack = unpack};
 
-void lti_k_quantize_q3_k_ref(int64_t n, const R *x, void *blocks)
-{
-    lti_k_encode(&lti_q3_k, n, x, NULL, blocks);
-}
-
-void lti_k_quantize_weighted_q3_k_ref(int64_t n, const R *x, const R *importance, void *blocks)
-{
-    lti_k_encode(&lti_q3_k, n, x, importance, blocks);
-}
-
-void lti_k_recode_q3_k_ref(int64_t n, const R *x, void *blocks)
-{
-    lti_k_recode(&lti_q3_k, n, x, blocks);
-}
+LTI_K_REF_ENCODERS(q3_k)
 
 void lti_k_dequantize_q3_k_ref(int64_t n, const void *blocks, R *y)
 {

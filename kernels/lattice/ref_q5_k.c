@@ -34,20 +34,7 @@ const lti_k_type lti_q5_k = {.size = 32,
                              .pack = pack,
                              .unpack = unpack};
 
-void lti_k_quantize_q5_k_ref(int64_t n, const R *x, void *blocks)
-{
-    lti_k_encode(&lti_q5_k, n, x, NULL, blocks);
-}
-
-void lti_k_quantize_weighted_q5_k_ref(int64_t n, const R *x, const R *importance, void *blocks)
-{
-    lti_k_encode(&lti_q5_k, n, x, importance, blocks);
-}
-
-void lti_k_recode_q5_k_ref(int64_t n, const R *x, void *blocks)
-{
-    lti_k_recode(&lti_q5_k, n, x, blocks);
-}
+LTI_K_REF_ENCODERS(q5_k)
 
 void lti_k_dequantize_q5_k_ref(int64_t n, const void *blocks, R *y)
 {

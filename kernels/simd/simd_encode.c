@@ -42,35 +42,32 @@ VI float encode_by_extreme(const R *x, float half, uint8_t codes[32], uint32_t *
     return d;
 }
 
-void LTI_FN(quantize_q4_0)(int64_t n, const R *x, void *blocks)
+/* Both: d, the upper bits where codes have five, the lower halves. */
+VI void encode_around(int64_t n, const R *x, uint8_t *block, int bits, void (*ref)(int64_t, const R *, void *))
 {
-    uint8_t *block = blocks, codes[32];
-    for (int64_t b = 0; b < n / 32; b++, x += 32, block += 18) {
+    uint8_t codes[32];
+    int halves = bits == 5 ? 6 : 2;
+    for (int64_t b = 0; b < n / 32; b++, x += 32, block += halves + 16) {
         uint32_t upper;
-        float d = encode_by_extreme(x, 8, codes, &upper);
+        float d = encode_by_extreme(x, (float)(1 << (bits - 1)), codes, &upper);
         if (d != d) {
-            lti_k_quantize_q4_0_ref(32, x, block);
+            ref(32, x, block);
             continue;
         }
         store_half(d, block);
-        store_halves(codes, block + 2);
+        if (bits == 5) memcpy(block + 2, &upper, sizeof upper);
+        store_halves(codes, block + halves);
     }
+}
+
+void LTI_FN(quantize_q4_0)(int64_t n, const R *x, void *blocks)
+{
+    encode_around(n, x, blocks, 4, lti_k_quantize_q4_0_ref);
 }
 
 void LTI_FN(quantize_q5_0)(int64_t n, const R *x, void *blocks)
 {
-    uint8_t *block = blocks, codes[32];
-    for (int64_t b = 0; b < n / 32; b++, x += 32, block += 22) {
-        uint32_t upper;
-        float d = encode_by_extreme(x, 16, codes, &upper);
-        if (d != d) {
-            lti_k_quantize_q5_0_ref(32, x, block);
-            continue;
-        }
-        store_half(d, block);
-        memcpy(block + 2, &upper, sizeof upper);
-        store_halves(codes, block + 6);
-    }
+    encode_around(n, x, blocks, 5, lti_k_quantize_q5_0_ref);
 }
 
 /* Q4_1 and Q5_1: codes of 0 .. most. Returns d; NaN when ref must take the block. */
@@ -96,37 +93,33 @@ VI float encode_by_range(const R *x, float most, float *minimum, uint8_t codes[3
     return d;
 }
 
-void LTI_FN(quantize_q4_1)(int64_t n, const R *x, void *blocks)
+/* Both: d, the minimum, the upper bits where codes have five, the lower halves. */
+VI void encode_above(int64_t n, const R *x, uint8_t *block, int bits, void (*ref)(int64_t, const R *, void *))
 {
-    uint8_t *block = blocks, codes[32];
-    for (int64_t b = 0; b < n / 32; b++, x += 32, block += 20) {
+    uint8_t codes[32];
+    int halves = bits == 5 ? 8 : 4;
+    for (int64_t b = 0; b < n / 32; b++, x += 32, block += halves + 16) {
         uint32_t upper;
-        float minimum, d = encode_by_range(x, 15, &minimum, codes, &upper);
+        float minimum, d = encode_by_range(x, (float)((1 << bits) - 1), &minimum, codes, &upper);
         if (d != d) {
-            lti_k_quantize_q4_1_ref(32, x, block);
+            ref(32, x, block);
             continue;
         }
         store_half(d, block);
         store_half(minimum, block + 2);
-        store_halves(codes, block + 4);
+        if (bits == 5) memcpy(block + 4, &upper, sizeof upper);
+        store_halves(codes, block + halves);
     }
+}
+
+void LTI_FN(quantize_q4_1)(int64_t n, const R *x, void *blocks)
+{
+    encode_above(n, x, blocks, 4, lti_k_quantize_q4_1_ref);
 }
 
 void LTI_FN(quantize_q5_1)(int64_t n, const R *x, void *blocks)
 {
-    uint8_t *block = blocks, codes[32];
-    for (int64_t b = 0; b < n / 32; b++, x += 32, block += 24) {
-        uint32_t upper;
-        float minimum, d = encode_by_range(x, 31, &minimum, codes, &upper);
-        if (d != d) {
-            lti_k_quantize_q5_1_ref(32, x, block);
-            continue;
-        }
-        store_half(d, block);
-        store_half(minimum, block + 2);
-        memcpy(block + 4, &upper, sizeof upper);
-        store_halves(codes, block + 8);
-    }
+    encode_above(n, x, blocks, 5, lti_k_quantize_q5_1_ref);
 }
 
 void LTI_FN(quantize_q8_0)(int64_t n, const R *x, void *blocks)

@@ -1,8 +1,8 @@
-/* simd_encode_k.c - the K encoders of lattice/k_encode.c, 2 V sub-blocks at once: the same bytes.
+/* simd_encode_k.c - the K encoders of lattice/k_encode.c, WIDE V sub-blocks at once: the same bytes.
  *
- * A tile holds 2 V sub-blocks transposed, [element][sub-block], so that every sum runs over a sub-block's elements in
+ * A tile holds WIDE V sub-blocks transposed, [element][sub-block], so that every sum runs over a sub-block's elements in
  * ref's order, one sub-block a lane: nothing is reassociated and nothing contracted. The searches depend step on step,
- * so two vectors of lanes run side by side to hide their latency. Scales are put into blocks and read back by the
+ * so WIDE vectors of lanes run side by side to hide their latency. Scales are put into blocks and read back by the
  * functions ref uses (k_types.h); the last rounding, which has no sums, runs along the elements.
  *
  * What is out of the ordinary goes to ref: chunks with NaN, infinities or numbers above 1e15, sub-blocks so narrow that
@@ -11,7 +11,7 @@
 #include "kernels/lattice/k_types.h"
 #include "kernels/simd/attention_panels.h"
 
-enum { LANES = 2 * V, TILE = 32 * LANES };
+enum { LANES = WIDE * V, TILE = 32 * LANES };
 
 /* A chunk of LANES sub-blocks and what fitting it gives. */
 typedef struct chunk {
@@ -26,19 +26,33 @@ VI vf code_of(vf v, float least, float most)
     return v_round(v_max(v_min(v, v_set(most)), v_set(least)));
 }
 
+/* code_of from 0 on. Finite numbers are bounded as integers, with a sign first: that leaves the ports of sums alone, which
+ * are what a trial waits for. */
+VI vf code_up_to(vf v, vi most)
+{
+#ifdef LTI_ISA_avx512
+    vi bits = _mm512_min_epi32(_mm512_castps_si512(v), most);
+    return v_round(_mm512_castsi512_ps(_mm512_max_epi32(bits, v_seti(0))));
+#else
+    vi bits = _mm256_min_epi32(_mm256_castps_si256(v), most);
+    return v_round(_mm256_castsi256_ps(_mm256_max_epi32(bits, v_seti(0))));
+#endif
+}
+
 /* What one trial of fit_minimum sums up, and its codes. */
 typedef struct trial {
-    vf codes[2], squares[2], products[2];
-    vf code[32][2];
+    vf codes[WIDE], squares[WIDE], products[WIDE];
+    vf code[32][WIDE];
 } trial;
 
-VI void try_scale(int n, float most, const chunk *c, const vf low[2], const vf inverse[2], trial *t)
+VI void try_scale(int n, float most, const chunk *c, const vf low[WIDE], const vf inverse[WIDE], trial *t)
 {
-    for (int g = 0; g < 2; g++) t->codes[g] = t->squares[g] = t->products[g] = v_zero();
+    const vi bound = v_seti((int)lti_float_bits(most));
+    for (int g = 0; g < WIDE; g++) t->codes[g] = t->squares[g] = t->products[g] = v_zero();
     for (int i = 0; i < n; i++)
-        for (int g = 0; g < 2; g++) {
+        for (int g = 0; g < WIDE; g++) {
             vf x = v_load(c->x + i * LANES + g * V), w = v_load(c->w + i * LANES + g * V);
-            vf l = code_of(v_mul(inverse[g], v_sub(x, low[g])), 0, most), wl = v_mul(w, l);
+            vf l = code_up_to(v_mul(inverse[g], v_sub(x, low[g])), bound), wl = v_mul(w, l);
             t->code[i][g] = l;
             t->codes[g] = v_add(t->codes[g], wl);
             t->squares[g] = v_add(t->squares[g], v_mul(wl, l));
@@ -46,11 +60,12 @@ VI void try_scale(int n, float most, const chunk *c, const vf low[2], const vf i
         }
 }
 
-VI void error_sums(int n, int absolute, const chunk *c, const trial *t, const vf scale[2], const vf low[2], vf sum[2])
+VI void error_sums(int n, int absolute, const chunk *c, const trial *t, const vf scale[WIDE], const vf low[WIDE],
+                   vf sum[WIDE])
 {
-    for (int g = 0; g < 2; g++) sum[g] = v_zero();
+    for (int g = 0; g < WIDE; g++) sum[g] = v_zero();
     for (int i = 0; i < n; i++)
-        for (int g = 0; g < 2; g++) {
+        for (int g = 0; g < WIDE; g++) {
             vf x = v_load(c->x + i * LANES + g * V), w = v_load(c->w + i * LANES + g * V);
             vf e = v_sub(v_add(v_mul(scale[g], t->code[i][g]), low[g]), x);
             sum[g] = v_add(sum[g], v_mul(w, absolute ? v_abs(e) : v_mul(e, e)));
@@ -59,14 +74,14 @@ VI void error_sums(int n, int absolute, const chunk *c, const trial *t, const vf
 
 /* The extent of each sub-block, and sums of its weights. Flat ones are given another: nothing is divided by 0. */
 typedef struct extent {
-    vf low[2], high[2], weights[2], sums[2];
-    vf narrow[2]; /* the least range that is searched here */
-    vm flat[2];
+    vf low[WIDE], high[WIDE], weights[WIDE], sums[WIDE];
+    vf narrow[WIDE]; /* the least range that is searched here */
+    vm flat[WIDE];
 } extent;
 
 VI void measure(int n, const chunk *c, extent *e)
 {
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < WIDE; g++) {
         vf low = v_load(c->x + g * V), high = low, largest = v_abs(low);
         vf weights = v_load(c->w + g * V), sums = v_mul(weights, low);
         for (int i = 1; i < n; i++) {
@@ -92,25 +107,25 @@ VI int fit_minimum(int n, float most, const lti_k_search s, chunk *c)
 {
     extent e;
     trial t;
-    vf scale[2], inverse[2], best[2];
+    vf scale[WIDE], inverse[WIDE], best[WIDE];
     unsigned narrow = 0;
     measure(n, c, &e);
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < WIDE; g++) {
         inverse[g] = v_div(v_set(most), v_sub(e.high[g], e.low[g]));
         scale[g] = v_div(v_set(1), inverse[g]);
     }
     try_scale(n, most, c, e.low, inverse, &t);
     error_sums(n, s.absolute, c, &t, scale, e.low, best);
     for (int i = 0; i <= s.steps; i++) {
-        vf this_scale[2], this_low[2], error[2], det[2];
-        for (int g = 0; g < 2; g++) {
+        vf this_scale[WIDE], this_low[WIDE], error[WIDE], det[WIDE];
+        for (int g = 0; g < WIDE; g++) {
             vf range = v_sub(e.high[g], e.low[g]);
             narrow |= v_bits(v_lt(range, e.narrow[g]));
             inverse[g] = v_div(v_set(s.from + s.by * (float)i + most), range);
         }
         if (narrow) return 0;
         try_scale(n, most, c, e.low, inverse, &t);
-        for (int g = 0; g < 2; g++) {
+        for (int g = 0; g < WIDE; g++) {
             det[g] = v_sub(v_mul(e.weights[g], t.squares[g]), v_mul(t.codes[g], t.codes[g]));
             vf a = v_sub(v_mul(e.weights[g], t.products[g]), v_mul(e.sums[g], t.codes[g]));
             vf b = v_sub(v_mul(t.squares[g], e.sums[g]), v_mul(t.codes[g], t.products[g]));
@@ -120,7 +135,7 @@ VI int fit_minimum(int n, float most, const lti_k_search s, chunk *c)
             this_scale[g] = v_div(v_select(above, t.products[g], a), v_select(above, t.squares[g], det[g]));
         }
         error_sums(n, s.absolute, c, &t, this_scale, this_low, error);
-        for (int g = 0; g < 2; g++) {
+        for (int g = 0; g < WIDE; g++) {
             vf barred = v_select(e.flat[g], v_set(INFINITY), error[g]);
             vm better = v_lt(v_select(v_lt(v_zero(), det[g]), barred, v_set(INFINITY)), best[g]);
             best[g] = v_select(better, error[g], best[g]);
@@ -128,7 +143,7 @@ VI int fit_minimum(int n, float most, const lti_k_search s, chunk *c)
             e.low[g] = v_select(better, this_low[g], e.low[g]);
         }
     }
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < WIDE; g++) {
         v_store(c->scale + g * V, v_zero_if(e.flat[g], scale[g]));
         v_store(c->minimum + g * V, v_neg(e.low[g]));
         v_store(c->empty + g * V, v_select(e.flat[g], v_set(1), v_zero()));
@@ -137,9 +152,9 @@ VI int fit_minimum(int n, float most, const lti_k_search s, chunk *c)
 }
 
 /* The element of largest magnitude; 1 where none reaches 1e-15, which makes the sub-block empty. */
-VI void find_extremes(int n, chunk *c, vf ext[2])
+VI void find_extremes(int n, chunk *c, vf ext[WIDE])
 {
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < WIDE; g++) {
         vf largest = v_zero();
         ext[g] = v_set(1);
         for (int i = 0; i < n; i++) {
@@ -155,11 +170,12 @@ VI void find_extremes(int n, chunk *c, vf ext[2])
 }
 
 /* Sums of w x l and w l^2, l the codes by `inverse`. */
-VI void sums_of(int n, float most, const chunk *c, const vf wx[][2], const vf inverse[2], vf products[2], vf squares[2])
+VI void sums_of(int n, float most, const chunk *c, const vf wx[][WIDE], const vf inverse[WIDE], vf products[WIDE],
+                vf squares[WIDE])
 {
-    for (int g = 0; g < 2; g++) products[g] = squares[g] = v_zero();
+    for (int g = 0; g < WIDE; g++) products[g] = squares[g] = v_zero();
     for (int i = 0; i < n; i++)
-        for (int g = 0; g < 2; g++) {
+        for (int g = 0; g < WIDE; g++) {
             vf x = v_load(c->x + i * LANES + g * V), w = v_load(c->w + i * LANES + g * V);
             vf l = code_of(v_mul(inverse[g], x), -most, most - 1);
             products[g] = v_add(products[g], v_mul(wx[i][g], l));
@@ -167,10 +183,10 @@ VI void sums_of(int n, float most, const chunk *c, const vf wx[][2], const vf in
         }
 }
 
-VI void multiply_weights(int n, const chunk *c, vf wx[][2])
+VI void multiply_weights(int n, const chunk *c, vf wx[][WIDE])
 {
     for (int i = 0; i < n; i++)
-        for (int g = 0; g < 2; g++)
+        for (int g = 0; g < WIDE; g++)
             wx[i][g] = v_mul(v_load(c->w + i * LANES + g * V), v_load(c->x + i * LANES + g * V));
 }
 
@@ -182,20 +198,20 @@ VI void put_scale(chunk *c, int g, vf scale)
 /* lti_k_fit_extreme, sub-blocks of 16. */
 VI int fit_extreme(float most, chunk *c)
 {
-    vf ext[2], inverse[2], products[2], squares[2], scale[2], best[2], wx[16][2];
+    vf ext[WIDE], inverse[WIDE], products[WIDE], squares[WIDE], scale[WIDE], best[WIDE], wx[16][WIDE];
     find_extremes(16, c, ext);
     multiply_weights(16, c, wx);
-    for (int g = 0; g < 2; g++) inverse[g] = v_div(v_set(-most), ext[g]);
+    for (int g = 0; g < WIDE; g++) inverse[g] = v_div(v_set(-most), ext[g]);
     sums_of(16, most, c, wx, inverse, products, squares);
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < WIDE; g++) {
         scale[g] = v_zero_if(v_eq(squares[g], v_zero()), v_div(products[g], squares[g]));
         best[g] = v_mul(scale[g], products[g]);
     }
     for (int i = -9; i <= 9; i++) {
         if (i == 0) continue;
-        for (int g = 0; g < 2; g++) inverse[g] = v_div(v_set(-(most + 0.1f * (float)i)), ext[g]);
+        for (int g = 0; g < WIDE; g++) inverse[g] = v_div(v_set(-(most + 0.1f * (float)i)), ext[g]);
         sums_of(16, most, c, wx, inverse, products, squares);
-        for (int g = 0; g < 2; g++) {
+        for (int g = 0; g < WIDE; g++) {
             vm some = v_lt(v_zero(), squares[g]);
             vf gain = v_select(some, v_mul(products[g], products[g]), v_set(-INFINITY));
             vm better = v_lt(v_mul(best[g], squares[g]), gain);
@@ -204,26 +220,26 @@ VI int fit_extreme(float most, chunk *c)
             best[g] = v_select(better, v_mul(other, products[g]), best[g]);
         }
     }
-    for (int g = 0; g < 2; g++) put_scale(c, g, scale[g]);
+    for (int g = 0; g < WIDE; g++) put_scale(c, g, scale[g]);
     return 1;
 }
 
 /* lti_k_fit_turns, sub-blocks of 16: a lane where nothing changed goes on and changes nothing. */
 VI int fit_turns(float most, chunk *c)
 {
-    vf ext[2], inverse[2], products[2], squares[2], wx[16][2], code[16][2];
+    vf ext[WIDE], inverse[WIDE], products[WIDE], squares[WIDE], wx[16][WIDE], code[16][WIDE];
     find_extremes(16, c, ext);
     multiply_weights(16, c, wx);
-    for (int g = 0; g < 2; g++) inverse[g] = v_div(v_set(-most), ext[g]);
+    for (int g = 0; g < WIDE; g++) inverse[g] = v_div(v_set(-most), ext[g]);
     sums_of(16, most, c, wx, inverse, products, squares);
     for (int i = 0; i < 16; i++)
-        for (int g = 0; g < 2; g++)
+        for (int g = 0; g < WIDE; g++)
             code[i][g] = code_of(v_mul(inverse[g], v_load(c->x + i * LANES + g * V)), -most, most - 1);
     unsigned changes = 1;
     for (int turn = 0; turn < 5 && changes; turn++) {
         changes = 0;
         for (int i = 0; i < 16; i++)
-            for (int g = 0; g < 2; g++) {
+            for (int g = 0; g < WIDE; g++) {
                 vf x = v_load(c->x + i * LANES + g * V), w = v_load(c->w + i * LANES + g * V), l = code[i][g];
                 vf p = v_sub(products[g], v_mul(wx[i][g], l)), s = v_sub(squares[g], v_mul(v_mul(w, l), l));
                 vf v = v_div(v_mul(x, s), p);
@@ -241,7 +257,7 @@ VI int fit_turns(float most, chunk *c)
                 squares[g] = v_select(better, s, squares[g]);
             }
     }
-    for (int g = 0; g < 2; g++)
+    for (int g = 0; g < WIDE; g++)
         put_scale(c, g, v_select(v_lt(v_zero(), squares[g]), v_div(products[g], squares[g]), v_zero()));
     return 1;
 }
@@ -260,7 +276,7 @@ VI void weigh_squares(int n, chunk *c)
 
 VI void weigh_six(int n, chunk *c)
 {
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < WIDE; g++) {
         vf sum = v_zero();
         for (int i = 0; i < n; i++) {
             vf x = v_load(c->x + i * LANES + g * V);

@@ -11,54 +11,48 @@ typedef struct layout {
     int parts, header;
 } layout;
 
-VI __m256i six_lanes(void)
+/* Six of eight lanes. Masked stores are slow on AMD. */
+VI void put_six(void *to, __m256i v)
 {
-    return _mm256_setr_epi32(-1, -1, -1, -1, -1, -1, 0, 0);
+    _mm_storeu_si128(to, _mm256_castsi256_si128(v));
+    _mm_storel_epi64((void *)((char *)to + 16), _mm256_extracti128_si256(v, 1));
 }
 
-static layout layout_of(lt_dtype type)
+VI layout layout_of(lt_dtype type)
 {
     if (type == LT_I8) return (layout){32, 1, 0};
     return (layout){(int64_t)lt_dtype_bytes(type), type == LT_Q8_K ? 8 : 1, type == LT_Q8_0 ? 2 : 4};
 }
 
-/* Numbers of six rows at one place of their blocks, as floats; rows that are none have NULL. Halves are put together in a
- * register: going by way of memory, the load waits for six small stores. */
+/* Numbers of six rows at one place of their blocks, as floats. Halves are put together in a register: going by way of
+ * memory, the load waits for six small stores. */
 VI __m256 halves_at(const uint8_t *const block[ROWS], int at)
 {
     uint64_t words[2] = {0};
 #pragma GCC unroll 6
     for (int r = 0; r < ROWS; r++) {
-        uint16_t half = 0;
-        if (block[r]) memcpy(&half, block[r] + at, sizeof half);
+        uint16_t half;
+        memcpy(&half, block[r] + at, sizeof half);
         words[r / 4] |= (uint64_t)half << r % 4 * 16;
     }
     return _mm256_cvtph_ps(_mm_set_epi64x((long long)words[1], (long long)words[0]));
 }
 
-VI __m256 scales_at(lt_dtype type, const uint8_t *const block[ROWS], const R *scale)
+VI __m256 scales_at(lt_dtype type, const uint8_t *const block[ROWS], int64_t rows, const R *scale)
 {
     float scales[8] = {0};
     if (type == LT_Q8_0 || type == LT_Q8_1) return halves_at(block, 0);
-    for (int r = 0; r < ROWS; r++) {
-        if (!block[r]) continue;
-        if (type == LT_I8)
-            scales[r] = scale[r];
-        else
-            memcpy(&scales[r], block[r], sizeof *scales);
-    }
+    for (int r = 0; type == LT_Q8_K && r < ROWS; r++) memcpy(&scales[r], block[r], sizeof *scales);
+    for (int64_t r = 0; type == LT_I8 && r < rows; r++) scales[r] = scale[r];
     return _mm256_loadu_ps(scales);
 }
 
-VI void put_group(const lti_integer_form *f, const uint8_t *const block[ROWS], const R *scale, __m256i total,
-                  lti_integer_group *to)
+/* Stores of eight lanes overlap: the next goes over two. */
+VI void put_group(__m256i start, __m256 scales, __m256 sums, lti_integer_group *to)
 {
-    const __m256i six = six_lanes();
-    __m256 scales = scales_at(f->a_type, block, scale);
-    __m256 sums = f->a_type == LT_Q8_1 ? halves_at(block, 2) : _mm256_mul_ps(scales, _mm256_cvtepi32_ps(total));
-    _mm256_maskstore_epi32(to->start, six, _mm256_mullo_epi32(total, _mm256_set1_epi32(-f->offset)));
-    _mm256_maskstore_ps(to->scale, six, scales);
-    _mm256_maskstore_ps(to->sum, six, sums);
+    _mm256_storeu_si256((void *)to->start, start);
+    _mm256_storeu_ps(to->scale, scales);
+    put_six(to->sum, _mm256_castps_si256(sums));
 }
 
 /* Sums of the four codes of each lane of four vectors. */
@@ -70,41 +64,54 @@ VI __m256i sum_quads(const __m256i r[4])
     return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
 }
 
-/* Rows past the end are zeros, with scales and sums of 0. Stores of eight lanes overlap: the next quad's goes over two. */
-void LTI_FN(integer_pack_a)(const lti_integer_form *f, int64_t rows, const void *a, const R *scale, void *panel)
+/* Rows past the end read a block of zeros again and again; `type` is constant where this is called from. */
+VI void pack(lt_dtype type, const lti_integer_form *f, int64_t rows, const uint8_t *a, const R *scale, void *panel)
 {
-    const layout l = layout_of(f->a_type);
-    const int64_t stride = f->a_type == LT_I8 ? f->k : f->k / (32 * l.parts) * l.bytes;
+    static const uint8_t zeros[292 + 32];
+    const layout l = layout_of(type);
     const int64_t parts = lti_integer_k(f) / 32, halves = f->group / 16; /* halves of a part: 16 numbers */
     lti_integer_group *to = lti_integer_behind(f, panel, ROWS);
-    int8_t *codes = panel;
+    const uint8_t *block[ROWS];
     __m256i total = _mm256_setzero_si256();
-    int64_t at = 0, part = 0, left = halves; /* the block's bytes in its row, the part in the block; of the group */
+    int64_t part = 0, left = halves; /* the part in the block; halves of the group */
+    int8_t *codes = panel;
+    for (int64_t i = 0; i < ROWS; i++)
+        block[i] = i < rows ? a + i * (type == LT_I8 ? f->k : f->k / (32 * l.parts) * l.bytes) : zeros;
     for (int64_t p = 0; p < parts; p++, codes += 32 * ROWS) {
-        const uint8_t *block[ROWS] = {0};
-        __m256i r[8];
-        for (int i = 0; i < 8; i++) {
-            r[i] = _mm256_setzero_si256();
-            if (i >= rows) continue;
-            block[i] = (const uint8_t *)a + i * stride + at;
-            if (f->a_type == LT_I8)
-                r[i] = codes_of_row((const int8_t *)a + i * stride, f->k, 32 * p, 0);
+        __m256i r[8] = {0};
+#pragma GCC unroll 6
+        for (int i = 0; i < ROWS; i++)
+            if (type == LT_I8)
+                r[i] = codes_of_row((const int8_t *)block[i], i < rows ? f->k : 0, 32 * p, 0);
             else
                 r[i] = _mm256_loadu_si256((const void *)(block[i] + l.header + 32 * part));
-        }
         transpose_quads(r);
         const __m256i sums[2] = {sum_quads(r), sum_quads(r + 4)};
         for (int q = 0; q < 7; q++) _mm256_storeu_si256((void *)(codes + q * 4 * ROWS), r[q]);
-        _mm256_maskstore_epi32((void *)(codes + 7 * 4 * ROWS), six_lanes(), r[7]);
+        put_six(codes + 7 * 4 * ROWS, r[7]);
         for (int half = 0; half < 2; half++) {
             total = _mm256_add_epi32(total, sums[half]);
             if (--left) continue;
-            put_group(f, block, scale, total, to++);
+            __m256 scales = scales_at(type, block, rows, scale);
+            __m256 sum = type == LT_Q8_1 ? halves_at(block, 2) : _mm256_mul_ps(scales, _mm256_cvtepi32_ps(total));
+            put_group(_mm256_mullo_epi32(total, _mm256_set1_epi32(-f->offset)), scales, sum, to++);
             total = _mm256_setzero_si256();
             left = halves;
         }
-        if (++part < l.parts) continue;
+        if (type == LT_I8 || ++part < l.parts) continue;
         part = 0;
-        at += l.bytes;
+        for (int i = 0; i < ROWS; i++) block[i] += i < rows ? l.bytes : 0;
     }
+}
+
+void LTI_FN(integer_pack_a)(const lti_integer_form *f, int64_t rows, const void *a, const R *scale, void *panel)
+{
+    if (f->a_type == LT_Q8_0)
+        pack(LT_Q8_0, f, rows, a, scale, panel);
+    else if (f->a_type == LT_Q8_1)
+        pack(LT_Q8_1, f, rows, a, scale, panel);
+    else if (f->a_type == LT_Q8_K)
+        pack(LT_Q8_K, f, rows, a, scale, panel);
+    else
+        pack(LT_I8, f, rows, a, scale, panel);
 }

@@ -3,7 +3,8 @@
 #include "kernels/simd/integer_transpose.h"
 #include "kernels/simd/lattice_parts.h"
 
-enum { COLUMNS = LTI_INTEGER_COLUMNS };
+/* AHEAD: bytes of a row fetched early. Rows are more streams than a processor follows by itself. */
+enum { COLUMNS = LTI_INTEGER_COLUMNS, AHEAD = 256 };
 
 /* ---- Codes 32 part .. 32 part + 31 of a block, value + offset. `part` is constant where it is called from. ---- */
 
@@ -185,8 +186,11 @@ VI void pack_codes(coder codes_of, int parts, int bytes, const rows *r)
                 __m256i quads[8];
                 for (int j = 0; j < 8; j++) {
                     int64_t row = eighth * 8 + j;
+                    const uint8_t *block = r->b + row * r->stride + i * bytes;
                     quads[j] = _mm256_setzero_si256();
-                    if (row < r->count) quads[j] = codes_of(r->b + row * r->stride + i * bytes, part);
+                    if (row >= r->count) continue;
+                    _mm_prefetch(block + AHEAD + part * bytes / parts, _MM_HINT_T0);
+                    quads[j] = codes_of(block, part);
                 }
                 put_quads(r, i * parts + part, eighth, quads);
             }

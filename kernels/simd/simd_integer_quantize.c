@@ -30,40 +30,72 @@ VI int codes_of(const R *x, float id, int8_t codes[32])
     return (int)v_sum(sum); /* whole numbers below 2^24: exact */
 }
 
-VI uint16_t half_of(float x)
+/* The largest magnitude of 32 numbers, in eight lanes, as bits: those of infinities and NaN pass all others. */
+VI __m256i magnitudes(const R *x)
 {
-    return (uint16_t)_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT));
+    __m256i most = _mm256_setzero_si256();
+    for (int i = 0; i < 32; i += 8) {
+        __m256i bits = _mm256_loadu_si256((const void *)(x + i));
+        most = _mm256_max_epu32(most, _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF)));
+    }
+    return most;
+}
+
+/* The largest of the lanes of m[i], in lane i. */
+VI __m256 largest_of(const __m256i m[8])
+{
+    __m256i t[4], u[2];
+    for (int i = 0; i < 4; i++)
+        t[i] = _mm256_max_epu32(_mm256_unpacklo_epi32(m[2 * i], m[2 * i + 1]),
+                                _mm256_unpackhi_epi32(m[2 * i], m[2 * i + 1]));
+    for (int i = 0; i < 2; i++)
+        u[i] = _mm256_max_epu32(_mm256_unpacklo_epi64(t[2 * i], t[2 * i + 1]),
+                                _mm256_unpackhi_epi64(t[2 * i], t[2 * i + 1]));
+    return _mm256_castsi256_ps(
+        _mm256_max_epu32(_mm256_permute2x128_si256(u[0], u[1], 0x20), _mm256_permute2x128_si256(u[0], u[1], 0x31)));
+}
+
+/* Eight blocks of 32, whose scales are worked out side by side; false: ref must take them. With sums: Q8_1. */
+VI int quantize_eight(const R *x, int sums, uint8_t *block)
+{
+    __m256i most[8];
+    for (int i = 0; i < 8; i++) most[i] = magnitudes(x + 32 * i);
+    __m256 largest = largest_of(most), zero = _mm256_cmp_ps(largest, _mm256_setzero_ps(), _CMP_EQ_OQ);
+    __m256 fine = _mm256_and_ps(_mm256_cmp_ps(largest, _mm256_set1_ps(1e-30f), _CMP_GT_OQ),
+                                _mm256_cmp_ps(largest, _mm256_set1_ps(INFINITY), _CMP_LT_OQ));
+    if (_mm256_movemask_ps(_mm256_or_ps(fine, zero)) != 255) return 0;
+    const __m256 most_code = _mm256_set1_ps(127), d = _mm256_div_ps(largest, most_code);
+    float id[8], sum[8] = {0};
+    uint16_t halves[2][8];
+    const int header = 2 + 2 * sums;
+    _mm256_storeu_ps(id, _mm256_andnot_ps(zero, _mm256_div_ps(most_code, largest)));
+    _mm_storeu_si128((void *)halves[0], _mm256_cvtps_ph(d, _MM_FROUND_TO_NEAREST_INT));
+    for (int i = 0; i < 8; i++) {
+        int total = codes_of(x + 32 * i, id[i], (int8_t *)block + i * (32 + header) + header);
+        memcpy(block + i * (32 + header), &halves[0][i], sizeof **halves);
+        if (sums) sum[i] = (float)total;
+    }
+    if (!sums) return 1;
+    __m256 products = _mm256_mul_ps(d, _mm256_loadu_ps(sum));
+    _mm_storeu_si128((void *)halves[1], _mm256_cvtps_ph(products, _MM_FROUND_TO_NEAREST_INT));
+    for (int i = 0; i < 8; i++) memcpy(block + i * (32 + header) + 2, &halves[1][i], sizeof **halves);
+    return 1;
 }
 
 void LTI_FN(quantize_activations_q8_0)(int64_t n, const R *x, void *blocks)
 {
     uint8_t *block = blocks;
-    for (int64_t i = 0; i < n / 32; i++, x += 32, block += 34) {
-        float largest;
-        if (!ordinary(32, x, &largest)) {
-            lti_k_quantize_activations_q8_0_ref(32, x, block);
-            continue;
-        }
-        uint16_t half = half_of(largest / 127);
-        memcpy(block, &half, sizeof half);
-        codes_of(x, largest != 0 ? 127 / largest : 0, (int8_t *)block + 2);
-    }
+    for (; n >= 256; n -= 256, x += 256, block += 8 * 34)
+        if (!quantize_eight(x, 0, block)) lti_k_quantize_activations_q8_0_ref(256, x, block);
+    lti_k_quantize_activations_q8_0_ref(n, x, block);
 }
 
 void LTI_FN(quantize_activations_q8_1)(int64_t n, const R *x, void *blocks)
 {
     uint8_t *block = blocks;
-    for (int64_t i = 0; i < n / 32; i++, x += 32, block += 36) {
-        float largest;
-        if (!ordinary(32, x, &largest)) {
-            lti_k_quantize_activations_q8_1_ref(32, x, block);
-            continue;
-        }
-        float d = largest / 127;
-        int sum = codes_of(x, largest != 0 ? 127 / largest : 0, (int8_t *)block + 4);
-        uint16_t halves[2] = {half_of(d), half_of(d * (float)sum)};
-        memcpy(block, halves, sizeof halves);
-    }
+    for (; n >= 256; n -= 256, x += 256, block += 8 * 36)
+        if (!quantize_eight(x, 1, block)) lti_k_quantize_activations_q8_1_ref(256, x, block);
+    lti_k_quantize_activations_q8_1_ref(n, x, block);
 }
 
 /* The first number of largest magnitude. */
