@@ -5,6 +5,7 @@
  *
  * The last column is ours to oneDNN called on the whole batch with threads of its own, in the layouts that it prefers,
  * with no reorders: more than 1 is faster. It says what chunks, channels last and kernels of our own cost or bring. */
+#include "base/clock.h"
 #include "base/ctx.h"
 #include "base/rng.h"
 #include "kernels/conv.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #if defined LT_WITH_ONEDNN
 #include <dnnl.h>
@@ -28,13 +28,6 @@ static const int64_t layers[][6] = {
 };
 static const char *const providers[] = {NULL, "onednn", "depthwise", "ref"};
 #define SECONDS 0.15 /* of each measurement */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static lti_conv_shape shape_of(const int64_t *n, int64_t batch)
 {
@@ -58,9 +51,9 @@ static double best_of(void (*call)(void *arg), void *arg)
 {
     double best = 1e9;
     call(arg);
-    for (double begin = now(), start = begin, end; start - begin < SECONDS; start = end) {
+    for (double begin = lti_seconds(), start = begin, end; start - begin < SECONDS; start = end) {
         call(arg);
-        end = now();
+        end = lti_seconds();
         if (end - start < best) best = end - start;
     }
     return best;

@@ -7,6 +7,7 @@
  * products alone would take. --step leaves all other shapes out. Median of n rounds (7); variants alternate, so that a
  * busy neighbour slows all of them. */
 #include "base/ctx.h"
+#include "bench/timing.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_backend.h"
 #include "kernels/kernels.h"
@@ -16,9 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { LAYERS = 30, MOST_ROUNDS = 99 };
+enum { LAYERS = 30 };
 
 /* m, n, k; how often in a step. */
 typedef struct product {
@@ -88,19 +88,6 @@ typedef struct operands {
     void *lattice;
     lt_real *c;
 } operands;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
 
 static void drop_operands(lt_ctx *ctx, operands *o)
 {
@@ -184,13 +171,12 @@ static bool measure(lt_ctx *ctx, const lti_gemm_shape *s, int rounds, double sec
     for (int i = -1; ok && i < rounds; i++)
         for (int v = 0; v < VARIANTS; v++) {
             if (!there[v]) continue;
-            double start = now();
+            double start = lti_seconds();
             for (int j = 0; j < calls; j++) ok &= run(&variants[v], s, &b[v], &o) == LT_OK;
-            times[v][i < 0 ? 0 : i] = (now() - start) / calls;
+            times[v][i < 0 ? 0 : i] = (lti_seconds() - start) / calls;
         }
     for (int v = 0; v < VARIANTS; v++) {
-        qsort(times[v], (size_t)rounds, sizeof times[v][0], by_value);
-        seconds[v] = ok && there[v] ? times[v][rounds / 2] : 0;
+        seconds[v] = ok && there[v] ? median(rounds, times[v]) : 0;
         drop(ctx, &b[v]);
     }
     drop_operands(ctx, &o);

@@ -7,6 +7,7 @@
  * weights in the order it likes best; f32 is that of kernels/gemm.h. Variants alternate within each round, so that a busy
  * neighbour slows all of them; medians of n rounds (9), and the median of the rounds' ratios to f32. */
 #include "base/ctx.h"
+#include "bench/timing.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_backend.h"
 #include "kernels/integer.h"
@@ -17,13 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #ifdef LT_WITH_ONEDNN
 #include "kernels/onednn_parts.h"
 #endif
 
-enum { MOST_ROUNDS = 99, VARIANTS = 7 };
+enum { VARIANTS = 7 };
 
 static const lti_gemm_shape shapes[] = {
     {.m = 1024, .n = 1536, .k = 576, .tb = true},
@@ -61,27 +61,6 @@ typedef struct bench {
     dnnl_stream_t stream;
 #endif
 } bench;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(int n, const double *values)
-{
-    double sorted[MOST_ROUNDS];
-    memcpy(sorted, values, (size_t)n * sizeof *values);
-    qsort(sorted, (size_t)n, sizeof *sorted, by_value);
-    return sorted[n / 2];
-}
 
 #if defined(LT_WITH_ONEDNN) && DNNL_VERSION_MAJOR < 3
 /* Bytes times bytes into 32 bits, weights in the primitive's own order. Contents do not matter for the time. */
@@ -205,9 +184,9 @@ static bool measure(lt_ctx *ctx, const lti_gemm_shape *s, int rounds)
     for (int i = -2; ok && i < rounds; i++)
         for (int v = 0; v < VARIANTS; v++) {
             if (!there[v]) continue;
-            double start = now();
+            double start = lti_seconds();
             for (int j = 0; j < 3; j++) ok &= run(&variants[v], v, s, &b[v], &o);
-            times[v][i < 0 ? 0 : i] = (now() - start) / 3;
+            times[v][i < 0 ? 0 : i] = (lti_seconds() - start) / 3;
         }
     printf("%lld x %lld x %lld\n", (long long)s->m, (long long)s->n, (long long)s->k);
     for (int v = 0; v < VARIANTS; v++) {

@@ -5,8 +5,8 @@
  * Both sides compute y, the batch's statistics, dx, dw and db from x and dy [rows, C], without and with a ReLU in the
  * same pass. Ours also moves the running averages and gives the same bits for any number of threads. The bytes a second
  * are those of the least traffic: x twice and y, then x and dy twice and dx. */
-#include "base/clock.h"
 #include "base/ctx.h"
+#include "bench/timing.h"
 #include "kernels/kernels.h"
 #include "lathe/images.h"
 #include "lathe/plan.h"
@@ -155,12 +155,6 @@ static void free_ours(ours *o, lt_ctx *ctx)
     lti_free(ctx, o->dy);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static void compare(lt_ctx *ctx, const shape *s, bool relu)
 {
     double seconds[2][RUNS];
@@ -184,8 +178,7 @@ static void compare(lt_ctx *ctx, const shape *s, bool relu)
                     puts(lt_ctx_message(ctx));
             seconds[side][i < 0 ? 0 : i] = (lti_seconds() - start) / calls;
         }
-    for (int side = 0; side < 2; side++) qsort(seconds[side], RUNS, sizeof(double), by_value);
-    double mine = seconds[0][RUNS / 2], other = seconds[1][RUNS / 2];
+    double mine = median(RUNS, seconds[0]), other = median(RUNS, seconds[1]);
     printf("%4dx%2dx%2dx%-4d%6s %10.1f us %6.1f GB/s   oneDNN %10.1f us   ratio %5.2f\n", (int)s->b, (int)s->h,
            (int)s->w, (int)s->c, relu ? "ReLU" : "", 1e6 * mine, 1e-9 * bytes / mine, 1e6 * other, other / mine);
     free_ours(&o, ctx);

@@ -6,8 +6,8 @@
  * oneDNN gets its weights in the layouts that it asks for, and they are not laid out again within a step: that is left
  * out of its time, as is its workspace's allocation. Ours packs W_hh within the step. Both get the same numbers, and
  * the largest difference between the outputs is printed. oneDNN 3 has other constructors: see CMakeLists.txt. */
-#include "base/clock.h"
 #include "base/ctx.h"
+#include "bench/timing.h"
 #include "kernels/kernels.h"
 #include "lathe/ops.h"
 #include "lathe/plan.h"
@@ -221,12 +221,6 @@ static void run_theirs(theirs *t)
 
 /* ---- Both ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static double difference(theirs *t, const float *y, int64_t count)
 {
     void *data;
@@ -257,12 +251,10 @@ static void compare(lt_ctx *ctx, const shape *s)
         ours[i < 0 ? 0 : i] = middle - start;
         other[i < 0 ? 0 : i] = end - again;
     }
-    qsort(ours, RUNS, sizeof *ours, by_value);
-    qsort(other, RUNS, sizeof *other, by_value);
+    double mine = median(RUNS, ours), others = median(RUNS, other);
     double work = 12.0 * (double)(s->B * s->T) * 4 * (double)s->H * (double)(s->I + s->H) / 2;
     printf("%4lld %4lld %5lld %5lld %10.2f %10.2f %8.2f %10.0f %10.1e\n", (long long)s->B, (long long)s->T,
-           (long long)s->I, (long long)s->H, 1e3 * ours[RUNS / 2], 1e3 * other[RUNS / 2],
-           other[RUNS / 2] / ours[RUNS / 2], 1e-9 * work / ours[RUNS / 2],
+           (long long)s->I, (long long)s->H, 1e3 * mine, 1e3 * others, others / mine, 1e-9 * work / mine,
            difference(t, lt_result(plan, 0), s->B * s->T * s->H));
     lt_plan_free(plan);
     lt_graph_free(g);

@@ -18,15 +18,9 @@ typedef struct kernel_bench {
     json_t *products, *kernels;
 } kernel_bench;
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(double seconds[RUNS])
 {
-    qsort(seconds, RUNS, sizeof *seconds, by_value);
+    qsort(seconds, RUNS, sizeof *seconds, cli_ascending);
     return seconds[RUNS / 2];
 }
 

@@ -62,12 +62,6 @@ static int32_t most_likely(const lt_real *logits, int64_t vocab)
     return (int32_t)best;
 }
 
-static int compare_reals(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The q-quantile: the smallest that at least that share does not pass. */
 static double quantile(int64_t n, const double *sorted, double q)
 {
@@ -91,7 +85,7 @@ static lt_status time_prompts(model_bench *b, bench_case *r, lt_session *session
         seconds[i] = cli_seconds() - start;
     }
     r->cold = seconds[0];
-    qsort(seconds + 1, PROMPT_RUNS, sizeof *seconds, compare_reals);
+    qsort(seconds + 1, PROMPT_RUNS, sizeof *seconds, cli_ascending);
     r->first = seconds[1 + PROMPT_RUNS / 2];
     return LT_OK;
 }
@@ -111,7 +105,7 @@ static lt_status time_steps(model_bench *b, bench_case *r, lt_session *session, 
         r->sum += b->seconds[i];
     }
     r->joules = cli_energy_joules(&b->energy);
-    qsort(b->seconds, (size_t)n, sizeof *b->seconds, compare_reals);
+    qsort(b->seconds, (size_t)n, sizeof *b->seconds, cli_ascending);
     r->p50 = quantile(n, b->seconds, 0.5);
     r->p95 = quantile(n, b->seconds, 0.95);
     return status;

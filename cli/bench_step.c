@@ -6,6 +6,7 @@
  * so numbers can stand side by side; the first step, which packs weights and touches memory for the first time, is
  * reported apart. */
 #include "cli/bench_step.h"
+#include "cli/machine.h"
 #include "kernels/compute_choice.h"
 #include "kernels/gemm.h"
 #include "lathe/optim.h"
@@ -229,12 +230,6 @@ static lt_status run_steps(bench *b)
     return status;
 }
 
-static int compare_reals(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void take_timing(bench *b, int threads)
 {
     timing *t = &b->timings[b->n_timings++];
@@ -243,7 +238,7 @@ static void take_timing(bench *b, int threads)
     for (int64_t i = 1; i <= n; i++) all += b->seconds[i];
     t->threads = threads;
     t->first = b->seconds[0];
-    qsort(b->seconds + 1, (size_t)n, sizeof *b->seconds, compare_reals);
+    qsort(b->seconds + 1, (size_t)n, sizeof *b->seconds, cli_ascending);
     t->median = (b->seconds[1 + (n - 1) / 2] + b->seconds[1 + n / 2]) / 2;
     t->provider = lti_gemm_timing(false) / (all * threads);
     t->n_shares = lti_op_times_take(&b->times);

@@ -44,12 +44,6 @@ static void ts_formula_cluster_lookup(const ts_case *c, const ts_tensor *x, ts_t
     for (int64_t i = 0; i < y->count; i++) y->v[i] = x[0].v[i / size * c->arg[0] + index_of(c, i)];
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return *x < *y ? -1 : *x > *y;
-}
-
 /* The means of the nearest, of centroids in their order. */
 static void ts_formula_cluster_refresh(const ts_case *c, const ts_tensor *x, ts_tensor *y)
 {
@@ -58,7 +52,7 @@ static void ts_formula_cluster_refresh(const ts_case *c, const ts_tensor *x, ts_
     for (int64_t b = 0; b < books; b++) {
         double *now = y->v + b * k, old[LTI_MOST_CLUSTERS], sum[LTI_MOST_CLUSTERS] = {0}, n[LTI_MOST_CLUSTERS] = {0};
         for (int64_t j = 0; j < k; j++) old[j] = x[0].v[b * k + j];
-        qsort(old, (size_t)k, sizeof *old, by_value);
+        qsort(old, (size_t)k, sizeof *old, ts_ascending);
         for (int64_t i = b * size; i < (b + 1) * size; i++) {
             int64_t best = 0;
             for (int64_t j = 1; j < k; j++)

@@ -11,12 +11,6 @@
 
 /* ---- Bootstrap ---- */
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static void bootstrap(void)
 {
     enum { N = 37, R = 400 };
@@ -37,8 +31,8 @@ static void bootstrap(void)
         values[r] = exp(a / b);
         differences[r] = exp(a / b) - exp(c / b);
     }
-    qsort(values, R, sizeof *values, ascending);
-    qsort(differences, R, sizeof *differences, ascending);
+    qsort(values, R, sizeof *values, ts_ascending);
+    qsort(differences, R, sizeof *differences, ts_ascending);
     lti_ratio one = {top, bottom, true}, two = {other, bottom, true};
     TS_OK(ctx, lti_bootstrap(ctx, N, &one, NULL, R, 7, got));
     TS_CHECK(fabs(got[0] - values[9]) < 1e-12 && fabs(got[1] - values[389]) < 1e-12, "interval %.15g %.15g", got[0],

@@ -142,12 +142,6 @@ static void passed_over(void)
 
 /* ---- Histograms ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    lt_real x = *(const lt_real *)a, y = *(const lt_real *)b;
-    return (x > y) - (x < y);
-}
-
 static void see_stream(bench *b, lt_observer kind, double percentile, const lt_real *x)
 {
     lt_observe_config c;
@@ -158,17 +152,18 @@ static void see_stream(bench *b, lt_observer kind, double percentile, const lt_r
 
 static void percentiles(void)
 {
-    static lt_real x[N], sorted[N];
+    static lt_real x[N];
+    static double sorted[N];
     static const double percents[] = {99, 99.9, 100};
     stream(x);
     for (int i = 0; i < N; i++) x[i] = (lt_real)fabs((double)x[i]);
-    memcpy(sorted, x, sizeof x);
-    qsort(sorted, N, sizeof *sorted, by_value);
-    double bin = ((double)sorted[N - 1] - (double)sorted[0]) / LTI_BINS;
+    for (int i = 0; i < N; i++) sorted[i] = (double)x[i];
+    qsort(sorted, N, sizeof *sorted, ts_ascending);
+    double bin = (sorted[N - 1] - sorted[0]) / LTI_BINS;
     for (int i = 0; i < LTI_COUNT(percents); i++) {
         bench b;
         see_stream(&b, LT_OBSERVE_PERCENTILE, percents[i], x);
-        double want = (double)sorted[N - 1 - (int)floor((100 - percents[i]) / 100 * N + 1e-6)];
+        double want = sorted[N - 1 - (int)floor((100 - percents[i]) / 100 * N + 1e-6)];
         double got = (double)numbers(b.scale)[0] * 255;
         TS_CHECK(fabs(got - want) <= 1.5 * bin, "%g %%: %g, not %g within a bin of %g", percents[i], got, want, bin);
         drop(&b);

@@ -36,21 +36,37 @@ uint64_t ts_seed(void)
     return text ? strtoull(text, NULL, 0) : 1;
 }
 
+ts_source ts_source_of(const char *name)
+{
+    return (ts_source){ts_seed(), lti_rng_stream(name)};
+}
+
+double ts_next_normal(ts_source source, int64_t index)
+{
+    lti_rng rng = {source.seed, source.stream, 0};
+    return (lt_real)lti_rng_normal(&rng, (uint64_t)index);
+}
+
+double ts_next_uniform(ts_source source, int64_t index)
+{
+    lti_rng rng = {source.seed, source.stream, 1};
+    return (lt_real)(lti_rng_uniform(&rng, (uint64_t)index) * (1 - 0x1p-20)); /* below 1 as a float, too */
+}
+
 double ts_normal(const char *name, int64_t index)
 {
-    lti_rng rng = {ts_seed(), lti_rng_stream(name), 0};
-    return (lt_real)lti_rng_normal(&rng, (uint64_t)index);
+    return ts_next_normal(ts_source_of(name), index);
 }
 
 double ts_uniform(const char *name, int64_t index)
 {
-    lti_rng rng = {ts_seed(), lti_rng_stream(name), 1};
-    return (lt_real)(lti_rng_uniform(&rng, (uint64_t)index) * (1 - 0x1p-20)); /* below 1 as a float, too */
+    return ts_next_uniform(ts_source_of(name), index);
 }
 
 void ts_fill_normal(const char *name, int64_t n, double scale, lt_real *x)
 {
-    for (int64_t i = 0; i < n; i++) x[i] = (lt_real)(scale * ts_normal(name, i));
+    ts_source source = ts_source_of(name);
+    for (int64_t i = 0; i < n; i++) x[i] = (lt_real)(scale * ts_next_normal(source, i));
 }
 
 double ts_tolerance(double in_double, double in_float)
@@ -84,6 +100,12 @@ double ts_distance_real(int64_t n, const lt_real *a, const lt_real *b)
 bool ts_same_bytes(size_t bytes, const void *a, const void *b)
 {
     return bytes == 0 || memcmp(a, b, bytes) == 0;
+}
+
+int ts_ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
 static void *take(void *user, size_t bytes)
@@ -164,6 +186,17 @@ void ts_bed_drop(ts_bed *bed)
     lt_params_free(bed->params);
     TS_CHECK(lt_ctx_live_bytes(bed->ctx) == 0, "%zu bytes leak", lt_ctx_live_bytes(bed->ctx));
     lt_ctx_free(bed->ctx);
+}
+
+int ts_count_steps(ts_bed *bed, const lt_plan *plan, const char *op)
+{
+    char *text = NULL, word[32];
+    int count = 0;
+    snprintf(word, sizeof word, " %s ", op);
+    if (!TS_OK(bed->ctx, lt_plan_table(plan, &text))) return -1;
+    for (const char *p = text; (p = strstr(p, word)); p += strlen(word)) count++;
+    lt_string_free(bed->ctx, text);
+    return count;
 }
 
 lt_param *ts_weight(ts_bed *bed, const char *name, double scale, int rank, const int64_t *shape)

@@ -36,6 +36,14 @@ uint64_t ts_seed(void); /* LT_TEST_SEED, or 1 */
 /* Numbers that depend on the seed, the name and the index alone. Values are rounded to lt_real. */
 double ts_normal(const char *name, int64_t index);
 double ts_uniform(const char *name, int64_t index); /* [0, 1) */
+/* The same where a name has many numbers: what depends on the name is worked out once. */
+typedef struct ts_source {
+    uint64_t seed;
+    uint32_t stream;
+} ts_source;
+ts_source ts_source_of(const char *name);
+double ts_next_normal(ts_source source, int64_t index);
+double ts_next_uniform(ts_source source, int64_t index);
 void ts_fill_normal(const char *name, int64_t n, double scale, lt_real *x);
 /* The first number in the double build, the second in the float build. */
 double ts_tolerance(double in_double, double in_float);
@@ -43,6 +51,7 @@ double ts_tolerance(double in_double, double in_float);
 double ts_distance(int64_t n, const lt_real *a, const double *b);
 double ts_distance_real(int64_t n, const lt_real *a, const lt_real *b);
 bool ts_same_bytes(size_t bytes, const void *a, const void *b);
+int ts_ascending(const void *a, const void *b); /* of two double, for qsort */
 
 /* ---- Memory ---- */
 /* An allocator that returns NULL once, at allocation `fail_at` (0: the first; negative: never). Zero-initialise. */
@@ -74,6 +83,8 @@ bool ts_bed_make(ts_bed *bed);
 bool ts_bed_again(ts_bed *bed);
 /* Frees all, and checks that no byte stays allocated. */
 void ts_bed_drop(ts_bed *bed);
+/* How often `op` stands in the plan's table. */
+int ts_count_steps(ts_bed *bed, const lt_plan *plan, const char *op);
 /* A weight of normal numbers times `scale`. */
 lt_param *ts_weight(ts_bed *bed, const char *name, double scale, int rank, const int64_t *shape);
 
