@@ -1,73 +1,38 @@
-/* cholesky.c - the factor of a symmetric positive definite matrix, in double.
+/* cholesky.c - the factor of a symmetric positive definite matrix, and the inverse of a triangle, by LAPACKE.
  *
- * Panels of columns, each brought up to date by all columns before it (Golub and Van Loan, Matrix Computations, 4.2).
- * Rows are tasks, every dot product is summed in one fixed order, so the factor is the same for any number of threads.
- * LAPACK was rejected: its threads promise no such thing, and it is not there in the portable build. */
-#include "base/par.h"
+ * Whichever LAPACK stands behind LAPACKE (the reference one, OpenBLAS, ...) is the system's choice. OpenBLAS is told once to
+ * use no threads of its own, as in kernels/gemm_openblas.c: how it shares work out changes bits. It is looked up by name,
+ * since builds that do not link it may still get its LAPACK. MKL and ATLAS have the number of threads their environment
+ * says, whatever lathe's own number is.
+ *
+ * A routine of our own with rows as tasks was rejected: SIMD and blocking make up for the threads. */
 #include "qat/rounding.h"
 
+#include <dlfcn.h>
+#include <lapacke.h>
 #include <math.h>
+#include <pthread.h>
 
-enum { PANEL = 64, LANES = 8 };
-
-typedef struct job {
-    int64_t n, first, last; /* columns of the panel */
-    double *a;
-} job;
-
-static double dot(int64_t n, const double *x, const double *y)
+static void single_thread(void)
 {
-    double lane[LANES] = {0}, sum = 0;
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) lane[k] += x[i + k] * y[i + k];
-    for (; i < n; i++) sum += x[i] * y[i];
-    for (int k = 0; k < LANES; k++) sum += lane[k];
-    return sum;
+    void (*set_threads)(int);
+    *(void **)&set_threads = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
+    if (set_threads) set_threads(1);
 }
 
-static void bring_up(void *arg, int64_t task, int thread)
-{
-    const job *j = arg;
-    int64_t i = j->first + task, end = i + 1 < j->last ? i + 1 : j->last;
-    double *row = j->a + i * j->n;
-    (void)thread;
-    for (int64_t k = j->first; k < end; k++) row[k] -= dot(j->first, row, j->a + k * j->n);
-}
-
-static void solve_row(void *arg, int64_t task, int thread)
-{
-    const job *j = arg;
-    double *row = j->a + (j->last + task) * j->n;
-    (void)thread;
-    for (int64_t k = j->first; k < j->last; k++) {
-        const double *other = j->a + k * j->n;
-        row[k] = (row[k] - dot(k - j->first, row + j->first, other + j->first)) / other[k];
-    }
-}
-
-static bool factor_panel(const job *j)
-{
-    for (int64_t i = j->first; i < j->last; i++) {
-        double *row = j->a + i * j->n;
-        for (int64_t k = j->first; k < i; k++) {
-            const double *other = j->a + k * j->n;
-            row[k] = (row[k] - dot(k - j->first, row + j->first, other + j->first)) / other[k];
-        }
-        double left = row[i] - dot(i - j->first, row + j->first, row + j->first);
-        if (!(left > 0) || !isfinite(left)) return false;
-        row[i] = sqrt(left);
-    }
-    return true;
-}
-
+/* Rows of ours are LAPACK's columns: its upper triangle is our lower one, and nothing is transposed. n fits lapack_int: a
+ * matrix that does not is larger than any memory. */
 bool lti_cholesky(int64_t n, double *a)
 {
-    for (int64_t first = 0; first < n; first += PANEL) {
-        job j = {n, first, first + PANEL < n ? first + PANEL : n, a};
-        lti_par(n - first, bring_up, &j);
-        if (!factor_panel(&j)) return false;
-        lti_par(n - j.last, solve_row, &j);
-    }
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, single_thread);
+    if (n > 0 && LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', (lapack_int)n, a, (lapack_int)n) != 0) return false;
+    for (int64_t i = 0; i < n; i++) /* not all implementations look for what is not finite */
+        if (!isfinite(a[i * n + i])) return false;
     return true;
+}
+
+bool lti_invert_lower(int64_t n, double *l)
+{
+    return n == 0 || LAPACKE_dtrtri(LAPACK_COL_MAJOR, 'U', 'N', (lapack_int)n, l, (lapack_int)n) == 0;
 }

@@ -86,37 +86,10 @@ static void fill_reversed(const walk *g, const lti_inputs *in, double damping, d
     }
 }
 
-typedef struct inversion {
-    int64_t n;
-    const double *l; /* [n, n], lower */
-    double *inverse;
-} inversion;
-
-enum { STRIP = 64 };
-
-/* Columns STRIP task .. of the inverse, from the top: row i is what L's row i lacks of a unit row. */
-static void invert_strip(void *arg, int64_t task, int thread)
-{
-    const inversion *v = arg;
-    int64_t n = v->n, begin = task * STRIP, end = begin + STRIP < n ? begin + STRIP : n;
-    (void)thread;
-    for (int64_t i = begin; i < n; i++) {
-        double *row = v->inverse + i * n, own = v->l[i * (n + 1)];
-        if (i < end) row[i] = 1;
-        for (int64_t p = begin; p < i; p++) {
-            double f = v->l[i * n + p];
-            for (int64_t k = begin; k < end; k++) row[k] -= f * v->inverse[p * n + k];
-        }
-        for (int64_t k = begin; k < end; k++) row[k] /= own;
-    }
-}
-
-/* feed from the factor of the reversed H; `inverse` holds zeros. */
-static void fill_feed(const walk *g, const double *l, double *inverse)
+/* feed from the inverse of the reversed H's factor */
+static void fill_feed(const walk *g, const double *inverse)
 {
     int64_t K = g->r->columns;
-    inversion v = {K, l, inverse};
-    lti_par((K + STRIP - 1) / STRIP, invert_strip, &v);
     for (int64_t j = 0; j < K; j++)
         for (int64_t k = j + 1; k < K; k++) {
             const double *row = inverse + (K - 1 - j) * K;
@@ -128,15 +101,15 @@ static lt_status factor(walk *g, const lti_inputs *in, double damping)
 {
     lt_ctx *ctx = g->r->ctx;
     size_t K = (size_t)in->columns;
-    double *a = lti_alloc_array(ctx, K * K + 1, sizeof *a), *inverse = lti_alloc_array(ctx, K * K + 1, sizeof *inverse);
-    bool room = a && inverse, good = false;
-    for (int i = 0; i < MOST_DAMPINGS && room && !good; i++, damping = damping > 0 ? 10 * damping : 1e-4) {
+    double *a = lti_alloc_array(ctx, K * K + 1, sizeof *a);
+    bool good = false;
+    for (int i = 0; i < MOST_DAMPINGS && a && !good; i++, damping = damping > 0 ? 10 * damping : 1e-4) {
         fill_reversed(g, in, damping, a);
-        good = lti_cholesky(in->columns, a);
+        good = lti_cholesky(in->columns, a) && lti_invert_lower(in->columns, a);
     }
-    if (good) fill_feed(g, a, inverse);
+    if (good) fill_feed(g, a);
+    bool room = a;
     lti_free(ctx, a);
-    lti_free(ctx, inverse);
     if (good || !room) return good ? LT_OK : LT_ENOMEM;
     return lti_fail(
         ctx, LT_EINVAL,

@@ -69,5 +69,7 @@ void lti_lattice_pack(lt_dtype type, const lt_real *y, const lti_grid *grids, ui
 
 /* cholesky.c: a [n, n], symmetric, becomes L with a = L L' (its upper half is left over). False: not positive definite. */
 bool lti_cholesky(int64_t n, double *a);
+/* What lti_cholesky made becomes its inverse. False: it has none in finite numbers. */
+bool lti_invert_lower(int64_t n, double *l);
 
 #endif

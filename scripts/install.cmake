@@ -14,14 +14,14 @@ install(FILES LICENSE NOTICE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
 
 # What a program linked with the archive must link too.
-set(LATHE_STATIC_NEEDS jansson xxhash pcre2-8 utf8proc z)
+set(LATHE_STATIC_NEEDS jansson xxhash pcre2-8 utf8proc z lapacke)
 if(LT_WITH_ONEDNN)
   list(APPEND LATHE_STATIC_NEEDS dnnl)
 endif()
 if(LT_WITH_OPENBLAS)
   list(APPEND LATHE_STATIC_NEEDS openblas)
 endif()
-list(APPEND LATHE_STATIC_NEEDS ${OpenMP_C_LIB_NAMES} m)
+list(APPEND LATHE_STATIC_NEEDS ${OpenMP_C_LIB_NAMES} m ${CMAKE_DL_LIBS})
 list(TRANSFORM LATHE_STATIC_NEEDS PREPEND -l OUTPUT_VARIABLE lathe_flags_private)
 list(JOIN lathe_flags_private " " LATHE_PC_PRIVATE)
 list(JOIN LATHE_STATIC_NEEDS " " LATHE_STATIC_NEEDS)

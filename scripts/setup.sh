@@ -5,7 +5,7 @@ set -euo pipefail
 
 # tool=package: wanted when the command is not there.
 tools=(gcc=gcc make=make cmake=cmake pkg-config=pkg-config python3=python3)
-packages=(libc6-dev zlib1g-dev libjansson-dev libyaml-dev libxxhash-dev libpcre2-dev libutf8proc-dev libhdf5-dev libcunit1-dev)
+packages=(libc6-dev zlib1g-dev libjansson-dev libyaml-dev libxxhash-dev libpcre2-dev libutf8proc-dev libhdf5-dev liblapacke-dev libcunit1-dev)
 # Faster products. lathe builds and passes without them, and not every architecture has both.
 optional=(libdnnl-dev libopenblas-dev)
 

@@ -25,12 +25,26 @@ static void random_gram(const char *name, int64_t n, int64_t rank, double *a)
     free(x);
 }
 
+/* The lower triangles of l times inverse against the identity. */
+static double off_identity(int64_t n, const double *l, const double *inverse)
+{
+    double far = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k <= i; k++) {
+            double sum = 0;
+            for (int64_t p = k; p <= i; p++) sum += l[i * n + p] * inverse[p * n + k];
+            far = fmax(far, fabs(sum - (i == k)));
+        }
+    return far;
+}
+
 static void cholesky(void)
 {
     static const int64_t sizes[] = {1, 2, 7, 64, 65, 150};
     for (int s = 0; s < 6; s++) {
         int64_t n = sizes[s];
         double *a = calloc((size_t)(n * n), sizeof *a), *l = calloc((size_t)(n * n), sizeof *l), far = 0;
+        double *inverse = calloc((size_t)(n * n), sizeof *inverse);
         random_gram("chol", n, 2 * n + 3, a);
         memcpy(l, a, (size_t)(n * n) * sizeof *a);
         TS_CHECK(lti_cholesky(n, l), "n = %lld has a factor", (long long)n);
@@ -41,9 +55,17 @@ static void cholesky(void)
                 far = fmax(far, fabs(sum - a[i * n + k]) / (1 + fabs(a[i * n + k])));
             }
         TS_CHECK(far < 1e-10, "n = %lld: L L' is off by %g", (long long)n, far);
-        a[n * n - 1] = -1;
-        TS_CHECK(!lti_cholesky(n, a), "n = %lld: no factor of what is not positive", (long long)n);
-        free(a), free(l);
+        memcpy(inverse, l, (size_t)(n * n) * sizeof *l);
+        TS_CHECK(lti_invert_lower(n, inverse), "n = %lld: the factor has an inverse", (long long)n);
+        far = off_identity(n, l, inverse);
+        TS_CHECK(far < 1e-10, "n = %lld: L times its inverse is off by %g", (long long)n, far);
+        static const double bad[] = {-1, 0, NAN, INFINITY};
+        for (int i = 0; i < LTI_COUNT(bad); i++) {
+            memcpy(l, a, (size_t)(n * n) * sizeof *a);
+            l[n * n - 1] = bad[i];
+            TS_CHECK(!lti_cholesky(n, l), "n = %lld: no factor with %g on the diagonal", (long long)n, bad[i]);
+        }
+        free(a), free(l), free(inverse);
     }
 }
 
