@@ -67,8 +67,10 @@ typedef struct demo {
 static lt_status open_data(demo *d)
 {
     lt_ctx *ctx = d->cli->ctx;
-    int64_t bytes;
-    char *text = cli_demo_corpus((uint64_t)d->o->common.seed, STORY_BYTES, &bytes);
+    /* no more than a few steps read twice: what is held out would take longer than they */
+    int64_t bytes, read_twice = 2 * d->o->steps * BATCH * LENGTH;
+    int64_t story_bytes = read_twice < STORY_BYTES ? read_twice : STORY_BYTES;
+    char *text = cli_demo_corpus((uint64_t)d->o->common.seed, story_bytes, &bytes);
     lt_tokenizer *tokenizer = NULL;
     lt_status status = text ? lt_tokenizer_bytes(ctx, &tokenizer) : LT_ENOMEM;
     lt_dataset_options how;

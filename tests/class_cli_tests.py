@@ -13,11 +13,9 @@ import random
 import re
 import shutil
 import struct
-import subprocess
 import sys
-import tempfile
 
-from cli_tests import EVAL_KEYS, Tests
+from cli_tests import EVAL_KEYS, run_all
 
 DIGITS = os.path.abspath("examples/data/digits.csv.gz")
 BERT = os.path.abspath("tests/golden/families/bert")
@@ -196,23 +194,8 @@ def test_refusals(t):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-class-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        make_files(t)
-        for test in (test_digits, test_images, test_texts, test_options, test_refusals):
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("classes: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (test_digits, test_images, test_texts, test_options, test_refusals)
+    return run_all("classes", tests, make_files)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,30 @@ class Tests:
         return value if isinstance(value, dict) else {}
 
 
+def run_all(name, tests, prepare=None):
+    """Every *_cli_tests.py: the tests in a directory of their own, each with what `prepare` returns; the totals."""
+    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
+    if not os.access(program, os.X_OK):
+        print("no program at %s: nothing was tested" % program)
+        return 1 if len(sys.argv) > 1 else 0
+    root = tempfile.mkdtemp(prefix="lathe-cli-")
+    t = Tests(os.path.abspath(program), root)
+    try:
+        with_these = (prepare(t) if prepare else None) or ()
+        for test in tests:
+            start = time.monotonic()
+            try:
+                test(t, *with_these)
+            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
+                t.check("%s ran through" % test.__name__, False, repr(error))
+            if "-v" in sys.argv:
+                print("%-22s %.1f s" % (test.__name__, time.monotonic() - start))
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    print("%s: %d checks passed, %d failed, %d skipped" % (name, t.passed, t.failed, t.skipped))
+    return 1 if t.failed else 0
+
+
 def read_safetensors(path):
     with open(path, "rb") as file:
         size = struct.unpack("<Q", file.read(8))[0]
@@ -193,14 +217,14 @@ def test_train(t):
     t.check("train: the same seed gives the same bytes", same[0] == same[1])
     one = t.answer("train: --json", ["train", "--model", "model", "--data", "text.txt", "--out", "tuned", "--steps",
                                      "6", "--qat", "q4_0", "--qat-embedding", "q8_0", "--threads", "1", "--export",
-                                     "made/q4"])
+                                     "made/q4.safetensors"])
     for key in ("steps", "loss", "valid_loss", "perplexity", "tokens_per_second", "peak_rss_bytes", "forecast",
                 "before", "before_rounded", "after", "exported", "export"):
         t.check("train: --json has " + key, key in one, one)
     t.check("train: the file gives the loss training ended with", one.get("export_is_what_was_trained") is True, one)
     t.check("train: the codes are smaller",
             one and one["exported"]["model_bytes"] < one["after"]["model_bytes"] / 3, one)
-    shipped = t.answer("eval: --codes", ["eval", "--model", "model", "--codes", "made/q4", "--data", "text.txt",
+    shipped = t.answer("eval: --codes", ["eval", "--model", "model", "--codes", "made/q4.safetensors", "--data", "text.txt",
                                          "--split", "valid", "--max-seq-length", "128"])
     t.check("the file is what was evaluated", shipped.get("nll") == one.get("exported", {}).get("nll"),
             (shipped, one))
@@ -241,8 +265,33 @@ def test_export(t):
             "identical" in chosen[1] and "tensor_type" in open(t.path("auto/run.json")).read(), chosen)
     t.expect("auto bits: too few", words + ["--auto-bits", "1", "--out", "o4"], 2, "smallest types take")
     t.expect("auto bits: with a type", words + ["--auto-bits", "5", "--qat", "q4_0", "--out", "o4"], 2, "exclude")
-    t.expect("export: no type of GGUF", words + ["--qat", "int4:g32", "--out", "o3", "--export", "o3/m.gguf"], 3,
+    t.expect("export: no type of GGUF", words + ["--qat", "int4:g32", "--out", "o3", "--export", "o3/m.gguf"], 2,
              "on the grid int4:g32", ".safetensors")
+    t.expect("export: an ending that names no format", words + ["--qat", "q4_0", "--out", "o3", "--export", "o3/m.bin"],
+             2, "--export: o3/m.bin", ".gguf", ".safetensors")
+    t.expect("auto bits: memory", words + ["--auto-bits", "6", "--out", "o4", "--memory-limit", "1M"], 4,
+             "--auto-bits measures with", "a double a weight")
+    t.expect("backward of no integer product", words + ["--qat", "q4_0", "--qat-backward", "int8", "--out", "o4"], 2,
+             "integer backward")
+    t.expect("scales that nothing keeps", words + ["--qat", "q4_0", "--qat-scale-every", "4", "--out", "o4"], 2,
+             "scale_every 4 keeps scales of K-quants")
+
+
+def test_learned_scales(t):
+    """Those of a checkpoint are used, also with an integer backward; those of a finished run are asked for there."""
+    learned = t.answer("learned: train", ["train", "--model", "model", "--data", "text.txt", "--steps", "3", "--threads",
+                                          "1", "--qat", "int3:g16", "--qat-scale", "lsq", "--qat-activations",
+                                          "int8_token", "--qat-backward", "int8", "--out", "learned"])
+    words = ["--data", "text.txt", "--split", "valid", "--max-seq-length", "512", "--qat", "int3:g16",
+             "--qat-activations", "int8_token"]
+    found = t.answer("learned: eval", ["eval", "--model", "learned/checkpoints/ckpt-000003", *words])
+    t.check("learned: the loss of training", math.isclose(found.get("nll", 0), learned["valid_loss"], rel_tol=1e-6),
+            (found, learned))
+    t.expect("learned: not among the weights", ["eval", "--model", "learned", *words], 2, "lsq",
+             "learned/checkpoints/ckpt-000003")
+    t.expect("learned: another grid", ["eval", "--model", "learned", *words[:6], "--qat", "q4_0"], 0)
+    t.expect("learned: generate", ["generate", "--model", "learned", "--qat", "int3:g16", "--prompt", "a"], 2,
+             "learned/checkpoints/ckpt-000003")
 
 
 def test_stop_and_resume(t):
@@ -351,7 +400,7 @@ def test_inspect(t):
     t.check("inspect: the tensors", sum(x["elements"] for x in tensors) == got["model"]["parameters"], tensors)
     out = t.expect("inspect: text", ["inspect", "model/model.safetensors"], 0)
     t.check("inspect: text names tensors", "model.embed_tokens.weight" in out and "[258, 32]" in out, out)
-    codes = t.answer("inspect: codes", ["inspect", "made/q4"])
+    codes = t.answer("inspect: codes", ["inspect", "made/q4.safetensors"])
     t.check("inspect: lattice types", {"q4_0", "q8_0"} <= set(codes["files"][0]["types"]), codes["files"][0]["types"])
 
 
@@ -412,27 +461,9 @@ def make_text(t):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-cli-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        make_text(t)
-        for test in (test_help, test_usage, test_yaml, test_train, test_export, test_stop_and_resume, test_limits,
-                     test_eval, test_broken, test_inspect, test_machine, test_demo, test_real_model):
-            start = time.monotonic()
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-            if "-v" in sys.argv:
-                print("%-22s %.1f s" % (test.__name__, time.monotonic() - start))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("cli: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (test_help, test_usage, test_yaml, test_train, test_export, test_learned_scales, test_stop_and_resume,
+             test_limits, test_eval, test_broken, test_inspect, test_machine, test_demo, test_real_model)
+    return run_all("cli", tests, make_text)
 
 
 if __name__ == "__main__":

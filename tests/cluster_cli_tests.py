@@ -9,11 +9,9 @@ import math
 import os
 import shutil
 import struct
-import subprocess
 import sys
-import tempfile
 
-from cli_tests import Tests, read_safetensors, write_safetensors
+from cli_tests import read_safetensors, run_all, write_safetensors
 
 GOLDEN = os.path.abspath("tests/golden/families/llama")
 NAMES = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
@@ -148,22 +146,8 @@ def test_train(t):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-cluster-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        for test in (test_cluster, test_zeros, test_refused, test_train):
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("cluster: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (test_cluster, test_zeros, test_refused, test_train)
+    return run_all("cluster", tests)
 
 
 if __name__ == "__main__":

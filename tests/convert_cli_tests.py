@@ -12,12 +12,10 @@ import pickle
 import re
 import shutil
 import struct
-import subprocess
 import sys
-import tempfile
 import zipfile
 
-from cli_tests import Tests, read_safetensors, write_safetensors
+from cli_tests import read_safetensors, run_all, write_safetensors
 
 GOLDEN = os.path.abspath("tests/golden")
 FAMILIES = ("llama", "llama3", "llama_linear", "llama_yarn", "mistral", "qwen2", "qwen3", "gemma3", "gpt2", "bert")
@@ -392,25 +390,14 @@ def test_rows(t):
                  "rows.jsonl:25: 'text' is missing", "rows.jsonl:26: 'text' is an integer", "rows.jsonl:27: not JSON")
 
 
-def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-convert-")
-    t = Tests(os.path.abspath(program), root)
+def make_text(t):
     put(t, "text.txt", b"abc abc cab\n" * 50)
-    try:
-        for test in (test_both_ways, test_types, test_to, test_inspect, test_forecast, test_weights, test_shards,
-                     test_directories, test_tokenizers, test_gguf, test_rows):
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("convert: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+
+
+def main():
+    tests = (test_both_ways, test_types, test_to, test_inspect, test_forecast, test_weights, test_shards,
+             test_directories, test_tokenizers, test_gguf, test_rows)
+    return run_all("convert", tests, make_text)
 
 
 if __name__ == "__main__":

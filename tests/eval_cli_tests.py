@@ -8,11 +8,9 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 
-from cli_tests import EVAL_KEYS, Tests
+from cli_tests import EVAL_KEYS, run_all
 
 FAMILIES = os.path.abspath("tests/golden/families")
 DATA = os.environ.get("LT_DATA") or os.path.abspath("../shared/data")
@@ -140,23 +138,8 @@ def test_stories(t):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-eval-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        make_files(t)
-        for test in (test_tasks, test_reference, test_suite, test_gates, test_stories):
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("eval: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (test_tasks, test_reference, test_suite, test_gates, test_stories)
+    return run_all("eval", tests, make_files)
 
 
 if __name__ == "__main__":

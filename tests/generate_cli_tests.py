@@ -7,14 +7,12 @@ skipped without it (LT_DATA names another place). The last line holds the totals
 failed."""
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
-from cli_tests import Tests
+from cli_tests import run_all
 
 FAMILIES = os.path.abspath("tests/golden/families")
 STORIES = os.path.join(os.environ.get("LT_DATA") or os.path.abspath("../shared/data"), "models/stories260K")
@@ -215,23 +213,9 @@ def test_stories(t):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-generate-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        for test in (test_answers, test_sampling, test_files, test_refused, test_chat, test_raw, test_quantized,
-                     test_signals, test_bench, test_stories):
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("generate: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (test_answers, test_sampling, test_files, test_refused, test_chat, test_raw, test_quantized,
+             test_signals, test_bench, test_stories)
+    return run_all("generate", tests)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,9 @@ itself. The last line holds the totals; the exit code is 1 when a check failed."
 import json
 import math
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 
-from cli_tests import Tests
+from cli_tests import run_all
 
 FAMILIES = os.path.abspath("tests/golden/families")
 INIT = "llama:layers=1,dim=32,hidden=64,heads=2,kv_heads=1,context=64"
@@ -167,22 +164,8 @@ def test_drift(t):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-golden-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        for test in (make_model, test_goldens, test_checks, test_families, test_errors, test_drift):
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("golden: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (make_model, test_goldens, test_checks, test_families, test_errors, test_drift)
+    return run_all("golden", tests)
 
 
 if __name__ == "__main__":

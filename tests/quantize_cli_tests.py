@@ -5,12 +5,9 @@ usage: quantize_cli_tests.py [PATH_TO_LATHE]     (else $LATHE, else build/releas
 No module outside Python's own. The last line holds the totals; the exit code is 1 when a check failed."""
 import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 
-from cli_tests import Tests
+from cli_tests import run_all
 
 LLAMA = os.path.abspath("tests/golden/families/llama")
 METHODS = ["rtn", "mse", "imatrix", "gptq", "awq", "smoothquant"]
@@ -108,25 +105,14 @@ def test_start(t, model, data):
     t.expect("without --qat", words + ["--qat-init", "gptq", "--out", os.path.join(t.root, "none")], 2, "--qat TYPE")
 
 
+def make_model(t):
+    data = text_file(t)
+    return model_dir(t, data), data
+
+
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-quantize-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        data = text_file(t)
-        model = model_dir(t, data)
-        for test in (test_methods, test_outputs, test_imatrix, test_usage, test_start):
-            try:
-                test(t, model, data)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("quantize: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (test_methods, test_outputs, test_imatrix, test_usage, test_start)
+    return run_all("quantize", tests, make_model)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,9 @@
 usage: quantized_cli_tests.py [PATH_TO_LATHE]     (else $LATHE, else build/release/lathe)
 No module outside Python's own. The last line holds the totals; the exit code is 1 when a check failed."""
 import json
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 
-from cli_tests import Tests, read_safetensors
+from cli_tests import read_safetensors, run_all
 
 INIT = "llama:layers=2,dim=64,hidden=128,heads=4,kv_heads=2,context=64"
 WORDS = "the cat sat on a mat and saw the red dog run . some day it will rain , they said .".split()
@@ -60,7 +56,12 @@ def test_formats(t):
                                               "more-" + kind, "--steps", "1", "--max-seq-length", "32"], 0)
         with open(t.path("more-%s/config.json" % kind)) as file:
             t.check(kind + ": trained further, it is plain", "quantization_config" not in json.load(file))
-        t.expect(kind + ": convert", ["convert", "packed-" + kind, "x.gguf"], 3, "does not implement converting")
+        out = t.expect(kind + ": convert", ["convert", "packed-" + kind, kind + ".gguf"], 0)
+        t.check(kind + ": convert says what it did", "quantized weights" in out, out)
+        converted = t.answer(kind + ": converted", ["eval", "--model", kind + ".gguf", "--data", "text.txt",
+                                                    "--max-seq-length", "32", *activations])
+        t.check(kind + ": converted, the same", abs(converted.get("nll", 0) - plain.get("nll", 9)) < 1e-4,
+                (converted, plain))
 
 
 def test_quantize(t):
@@ -77,6 +78,31 @@ def test_quantize(t):
                                         "--max-seq-length", "32", "--calibration-rows", "8"], 0)
 
 
+def test_ternary(t):
+    """Trits and their scales in the files llama.cpp reads: the loss of the final evaluation is the file's."""
+    init = "bitnet:layers=1,dim=256,hidden=256,heads=4,kv_heads=2,context=64"
+    for kind, activations in (("tq2_0", "runtime"), ("tq1_0", "int8_token")):
+        run, file = "run-" + kind, kind + ".gguf"
+        words = ["train", "--init", init, "--data", "text.txt", "--valid-data", "text.txt", "--out", run, "--steps", "3",
+                 "--max-seq-length", "32", "--batch-size", "2", "--qat", "ternary", "--qat-activations", activations]
+        result = t.answer("train ternary", words + ["--export", file, "--export-type", kind])
+        t.check(kind + ": proof", result.get("proof", {}).get("identical") is True, result)
+        t.check(kind + ": what was trained", result.get("export_is_what_was_trained") is True, result)
+        held = t.answer(kind + ": eval", ["eval", "--model", file, "--data", "text.txt", "--max-seq-length", "32",
+                                          "--qat-activations", activations])
+        t.check(kind + ": its loss", abs(held["nll"] - result["valid_loss"]) < 2e-6 * held["nll"], (held, result))
+        seen = json.dumps(t.answer(kind + ": inspect", ["inspect", file]))
+        t.check(kind + ": seven matrices", seen.count('"%s"' % kind) >= 7 and "attn_sub_norm" in seen, seen)
+        said = t.expect(kind + ": generate", ["generate", "--model", file, "--prompt", "a", "--max-tokens", "4"], 0)
+        t.check(kind + ": text", len(said) > 0, said)
+        t.expect(kind + ": convert", ["convert", file, "back-" + kind], 0)
+        back = t.answer(kind + ": eval of what came back", ["eval", "--model", "back-" + kind, "--data", "text.txt",
+                                                            "--max-seq-length", "32"])
+        plain = t.answer(kind + ": plain", ["eval", "--model", file, "--data", "text.txt", "--max-seq-length", "32"])
+        t.check(kind + ": the same model", abs(back["nll"] - plain["nll"]) < 2e-6 * plain["nll"], (back, plain))
+    t.expect("ternary has no type of its own", words + ["--export", "x.gguf"], 2, "--export-type tq2_0")
+
+
 def test_refusals(t):
     t.expect("groups too wide", train_words("run", "--export-format", "gptq", "--qat", "int4:g256"), 2,
              "no weight of the model can be packed", "smaller groups")
@@ -91,23 +117,8 @@ def test_refusals(t):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-quantized-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        make_text(t)
-        for test in (test_formats, test_quantize, test_refusals):
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("quantized formats: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (test_formats, test_quantize, test_ternary, test_refusals)
+    return run_all("quantized formats", tests, make_text)
 
 
 if __name__ == "__main__":

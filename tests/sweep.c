@@ -11,15 +11,19 @@
 
 /* ---- Data ---- */
 
-static double draw(const ts_slot *s, const char *name, int64_t i, int64_t count)
+static double away(double z)
 {
-    double u = ts_uniform(name, i), z = ts_normal(name, i);
-    if (s->type == LT_I32) return s->lowest + floor(u * (s->bound - s->lowest));
+    return z < 0 ? z - 0.1 : z + 0.1;
+}
+
+static double draw(const ts_slot *s, ts_source from, int64_t i, int64_t count)
+{
+    if (s->type == LT_I32) return s->lowest + floor(ts_next_uniform(from, i) * (s->bound - s->lowest));
     switch (s->fill) {
-    case TS_FILL_NORMAL: return z;
-    case TS_FILL_LARGE: return 300 * z;
-    case TS_FILL_POSITIVE: return 0.5 + 1.5 * u;
-    case TS_FILL_AWAY: return z < 0 ? z - 0.1 : z + 0.1;
+    case TS_FILL_NORMAL: return ts_next_normal(from, i);
+    case TS_FILL_LARGE: return 300 * ts_next_normal(from, i);
+    case TS_FILL_POSITIVE: return 0.5 + 1.5 * ts_next_uniform(from, i);
+    case TS_FILL_AWAY: return away(ts_next_normal(from, i));
     case TS_FILL_DISTINCT:
         return 0.05 * (double)((i * 7919 + 13) % count - count / 2); /* count not a multiple of 7919 */
     case TS_FILL_VALUE: break;
@@ -58,7 +62,8 @@ void ts_data_make(ts_data *d, const ts_row *row, const ts_case *c)
         char name[96];
         snprintf(name, sizeof name, "%s.%d", row->op, k);
         ts_make(&d->x[k], s->rank, s->dim);
-        for (int64_t i = 0; i < d->x[k].count; i++) d->x[k].v[i] = draw(s, name, i, d->x[k].count);
+        ts_source from = ts_source_of(name);
+        for (int64_t i = 0; i < d->x[k].count; i++) d->x[k].v[i] = draw(s, from, i, d->x[k].count);
         d->bytes[k] = store(s->type, &d->x[k], &d->size[k]);
         if (s->quantized == LT_I8 || s->activations) {
             ts_round_activations(s->quantized, ts_dim(&d->x[k], -1), d->x[k].count, d->x[k].v);
@@ -69,8 +74,9 @@ void ts_data_make(ts_data *d, const ts_row *row, const ts_case *c)
     }
     row->formula(c, d->x, &d->y);
     d->seed = blank((size_t)d->y.count * sizeof *d->seed);
+    ts_source signs = ts_source_of("seed");
     for (int64_t i = 0; i < d->y.count; i++) {
-        double u = ts_uniform("seed", i);
+        double u = ts_next_uniform(signs, i);
         d->seed[i] = (lt_real)((u < 0.5 ? -1 : 1) * (1 + floor(u * 32 - floor(u * 2) * 16)) / 16);
     }
 }
@@ -286,8 +292,9 @@ static ts_verdict judge_gradient(const ts_data *d, int k, const lt_real *dx)
 {
     int64_t n = d->x[k].count;
     double *direction = blank((size_t)n * sizeof *direction), sum = 0, squares = 0;
+    ts_source from = ts_source_of("direction");
     for (int64_t i = 0; i < n; i++) {
-        direction[i] = ts_normal("direction", i + k);
+        direction[i] = ts_next_normal(from, i + k);
         double part = direction[i] * (double)dx[i];
         sum += part;
         squares += part * part;

@@ -104,18 +104,6 @@ static void products(void)
     check_product(&(product){.batch = 1, .m = 300, .n = 40, .k = 100, .flags = LT_TRANSPOSE_B, .shared = true});
 }
 
-/* How often `op` stands in the plan's table. */
-static int count_steps(ts_bed *bed, const lt_plan *plan, const char *op)
-{
-    char *text = NULL, word[32];
-    int count = 0;
-    snprintf(word, sizeof word, " %s ", op);
-    if (!TS_OK(bed->ctx, lt_plan_table(plan, &text))) return -1;
-    for (const char *p = text; (p = strstr(p, word)); p += strlen(word)) count++;
-    lt_string_free(bed->ctx, text);
-    return count;
-}
-
 /* Three products of one x round it once, and what comes back is f32; products too small to gain stay as they are, and
  * so do lattices; bf16 values meet f32 ones in a graph that computes in f32. */
 static void what_is_rounded(void)
@@ -135,9 +123,9 @@ static void what_is_rounded(void)
     lt_grad(y[3], 1, &x, all + 3);
     lt_plan *plan = NULL;
     if (TS_OK(bed.ctx, ts_compile(bed.g, TS_PLANNED, 4, all, &plan)))
-        TS_CHECK(count_steps(&bed, plan, "cast") == 1 && count_steps(&bed, plan, "derived") == 4,
-                 "%d casts of one dy, %d copies of x and three weights", count_steps(&bed, plan, "cast"),
-                 count_steps(&bed, plan, "derived"));
+        TS_CHECK(ts_count_steps(&bed, plan, "cast") == 1 && ts_count_steps(&bed, plan, "derived") == 4,
+                 "%d casts of one dy, %d copies of x and three weights", ts_count_steps(&bed, plan, "cast"),
+                 ts_count_steps(&bed, plan, "derived"));
     lt_plan_free(plan);
     ts_bed_again(&bed);
     lt_compute(bed.g, LT_BF16);
@@ -152,7 +140,7 @@ static void what_is_rounded(void)
     lt_grad(loss, 1, &b, all + 4);
     TS_CHECK(lt_graph_status(bed.g) == LT_OK, "%s", lt_graph_message(bed.g));
     if (TS_OK(bed.ctx, ts_compile(bed.g, TS_PLANNED, 2, all, &plan)))
-        TS_CHECK(count_steps(&bed, plan, "cast") == 0, "small products and lattices are not rounded");
+        TS_CHECK(ts_count_steps(&bed, plan, "cast") == 0, "small products and lattices are not rounded");
     lt_plan_free(plan);
     if (TS_OK(bed.ctx, ts_compile(bed.g, TS_PLANNED, 3, all + 2, &plan))) TS_OK(bed.ctx, lt_run(plan));
     lt_plan_free(plan);

@@ -154,7 +154,7 @@ static void goldens(void)
 
 /* ---- A megabyte of one thing ---- */
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(LTI_COUNTS_LINES)
 #define LONG (1 << 17)
 #else
 #define LONG (1 << 20)

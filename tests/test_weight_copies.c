@@ -97,17 +97,6 @@ static bool run_steps(ts_bed *bed, lt_plan *plan, int from, int to, lt_real *los
     return ok;
 }
 
-static int count_steps(ts_bed *bed, const lt_plan *plan, const char *op)
-{
-    char *text = NULL, word[32];
-    int count = 0;
-    snprintf(word, sizeof word, " %s ", op);
-    if (!TS_OK(bed->ctx, lt_plan_table(plan, &text))) return -1;
-    for (const char *p = text; (p = strstr(p, word)); p += strlen(word)) count++;
-    lt_string_free(bed->ctx, text);
-    return count;
-}
-
 /* All that a checkpoint would hold, one array behind the other; returns how many bytes. */
 static size_t saved_bytes(const lt_params *params, char *to)
 {
@@ -243,7 +232,7 @@ static void once_an_update(void)
     for (int i = 0; i < 2 && ok; i++) {
         ok = make_gradients(&bed, &(way){.segments = i, .copied = i, .compute = LT_BF16}, &plan[i]);
         if (!ok) break;
-        int copies = count_steps(&bed, plan[i], "derived"), casts = count_steps(&bed, plan[i], "cast");
+        int copies = ts_count_steps(&bed, plan[i], "derived"), casts = ts_count_steps(&bed, plan[i], "cast");
         int want = 1 + (i ? 6 : 4) * LAYERS; /* the head's x; x and dy of two products, in a segment x twice */
         TS_CHECK(copies == WEIGHTS, "%d copies are made of %d weights", copies, WEIGHTS);
         TS_CHECK(casts == want, "%d casts of what is no weight, instead of %d", casts, want);
@@ -318,8 +307,8 @@ static void check_square(ts_bed *bed, lt_t y, const lt_real *w, int copies, cons
         TS_OK(bed->ctx, lt_run(plan))) {
         double off = ts_distance(N * N, lt_result(plan, 0), want);
         TS_CHECK(off < 0.02, "%s: the product is off by %g", what, off);
-        TS_CHECK(count_steps(bed, plan, "derived") == copies, "%s: %d copies are made", what,
-                 count_steps(bed, plan, "derived"));
+        TS_CHECK(ts_count_steps(bed, plan, "derived") == copies, "%s: %d copies are made", what,
+                 ts_count_steps(bed, plan, "derived"));
     }
     lt_plan_free(plan);
 }
@@ -375,9 +364,9 @@ static void a_late_head(void)
         lt_plan *plan = NULL;
         ok = make_step(&bed, &ways[i], optimizer, &plan);
         if (!ok) break;
-        int want = ways[i].segments ? 2 : 1, heads = count_steps(&bed, plan, "head_loss");
+        int want = ways[i].segments ? 2 : 1, heads = ts_count_steps(&bed, plan, "head_loss");
         TS_CHECK(heads == want, "way %d: the head runs %d times instead of %d", i, heads, want);
-        bool copies = count_steps(&bed, plan, "derived") > 0;
+        bool copies = ts_count_steps(&bed, plan, "derived") > 0;
         TS_CHECK(copies == (ways[i].copied || (ways[i].compute == LT_BF16 && !ways[i].segments)),
                  "way %d: weights are %scopied", i, copies ? "" : "not ");
         lt_plan_free(plan);
@@ -386,16 +375,22 @@ static void a_late_head(void)
     ts_bed_drop(&bed);
 }
 
-enum { N = 64, WIDTH = 512, WORDS = 1024 };
+/* A tied head around three segments, each as many products wide. */
+typedef struct tied_net {
+    int64_t words, width;
+    int products;
+} tied_net;
 
-static lt_status tied_live_bytes(lt_ctx *ctx, lt_dtype compute, size_t *bytes)
+enum { N = 64, MOST_PRODUCTS = 24 };
+
+static lt_status tied_live_bytes(lt_ctx *ctx, const tied_net *net, lt_dtype compute, size_t *bytes)
 {
     lt_params *params = NULL;
     lt_optimizer *optimizer = NULL;
     lt_plan *plan = NULL;
     lt_graph *g = NULL;
     LTI_TRY(lt_params_create(ctx, &params));
-    const int64_t head[2] = {WORDS, WIDTH}, layer[2] = {WIDTH, WIDTH};
+    const int64_t head[2] = {net->words, net->width}, layer[2] = {net->width, net->width};
     lt_status status = lt_params_add(params, "head", LT_F32, 2, head, LT_WEIGHT, NULL);
     if (status == LT_OK) status = lt_params_add(params, "w", LT_F32, 2, layer, LT_WEIGHT, NULL);
     lt_optimizer_config c;
@@ -406,16 +401,16 @@ static lt_status tied_live_bytes(lt_ctx *ctx, lt_dtype compute, size_t *bytes)
         lt_compute(g, compute);
         lt_t head_w = lt_param_value(g, lt_params_find(params, "head")),
              w = lt_param_value(g, lt_params_find(params, "w"));
-        lt_t x = lt_gather(head_w, lt_index_input(g, "ids", 1, (int64_t[]){N}, 0, WORDS)); /* [N, WIDTH] */
+        lt_t x = lt_gather(head_w, lt_index_input(g, "ids", 1, (int64_t[]){N}, 0, net->words)); /* [N, width] */
         for (int l = 0; l < 3; l++) {
             lt_checkpoint_begin(g);
-            lt_t wide[24];
-            for (int i = 0; i < 24; i++) wide[i] = lt_silu(lt_matmul(x, w, LT_TRANSPOSE_B));
-            for (int i = 0; i < 24; i++) x = lt_add(x, lt_square(wide[i]));
+            lt_t wide[MOST_PRODUCTS];
+            for (int i = 0; i < net->products; i++) wide[i] = lt_silu(lt_matmul(x, w, LT_TRANSPOSE_B));
+            for (int i = 0; i < net->products; i++) x = lt_add(x, lt_square(wide[i]));
             lt_checkpoint_end(g);
         }
         lt_head_term term = {.kind = lt_head_cross_entropy(), .weight = 1};
-        term.input = lt_index_input(g, "targets", 1, (int64_t[]){N}, -1, WORDS);
+        term.input = lt_index_input(g, "targets", 1, (int64_t[]){N}, -1, net->words);
         lt_t loss = lt_head_loss(x, head_w, 1, &term, lt_nil(g));
         status = lt_optimizer_fused(optimizer, g, loss);
         if (status == LT_OK) status = ts_compile(g, TS_PLANNED, 1, &loss, &plan);
@@ -431,11 +426,12 @@ static lt_status tied_live_bytes(lt_ctx *ctx, lt_dtype compute, size_t *bytes)
 /* The gradient of 2 MB does not wait in the arena for the look-up's; what bf16 needs more is less than the rounded table. */
 static void as_little_memory(void)
 {
+    const tied_net net = {1024, 512, MOST_PRODUCTS};
     size_t f32 = 0, bf16 = 0;
     lt_ctx *ctx = lt_ctx_create(NULL);
-    if (TS_OK(ctx, tied_live_bytes(ctx, LT_F32, &f32)) && TS_OK(ctx, tied_live_bytes(ctx, LT_BF16, &bf16)))
+    if (TS_OK(ctx, tied_live_bytes(ctx, &net, LT_F32, &f32)) && TS_OK(ctx, tied_live_bytes(ctx, &net, LT_BF16, &bf16)))
         /* Where factors are decoded first, the panels for that are larger than what such small layers save. */
-        TS_CHECK(bf16 <= f32 + WORDS * WIDTH * sizeof(uint16_t) || !lti_gemm_native_bf16(),
+        TS_CHECK(bf16 <= f32 + (size_t)(net.words * net.width) * sizeof(uint16_t) || !lti_gemm_native_bf16(),
                  "%zu bytes alive in bf16, %zu in f32", bf16, f32);
     lt_ctx_free(ctx);
 }
@@ -446,7 +442,7 @@ static lt_status attempt(lt_ctx *ctx, void *arg)
 {
     (void)arg;
     size_t bytes;
-    return tied_live_bytes(ctx, LT_BF16, &bytes);
+    return tied_live_bytes(ctx, &(tied_net){256, 128, 2}, LT_BF16, &bytes);
 }
 
 static void allocations(void)

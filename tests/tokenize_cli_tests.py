@@ -6,12 +6,10 @@ No module outside Python's own. The models are the small GGUF vocabularies of te
 program learns itself. The last line holds the totals; the exit code is 1 when a check failed."""
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 
-from cli_tests import Tests
+from cli_tests import run_all
 
 GOLDEN = os.path.abspath("tests/golden/gguf_tokenizers")
 
@@ -149,22 +147,8 @@ def test_errors(t):
 
 
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LATHE", "build/release/lathe")
-    if not os.access(program, os.X_OK):
-        print("no program at %s: nothing was tested" % program)
-        return 1 if len(sys.argv) > 1 else 0
-    root = tempfile.mkdtemp(prefix="lathe-tokenize-")
-    t = Tests(os.path.abspath(program), root)
-    try:
-        for test in (test_encode, test_lines, test_decode, test_train, test_errors):
-            try:
-                test(t)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, subprocess.SubprocessError) as error:
-                t.check("%s ran through" % test.__name__, False, repr(error))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    print("tokenize: %d checks passed, %d failed, %d skipped" % (t.passed, t.failed, t.skipped))
-    return 1 if t.failed else 0
+    tests = (test_encode, test_lines, test_decode, test_train, test_errors)
+    return run_all("tokenize", tests)
 
 
 if __name__ == "__main__":
