@@ -93,13 +93,25 @@ bool cli_ends_with(const char *text, const char *end);
 
 /* ---- Quantization options that train, eval and generate share (quant_options.c) ---- */
 typedef struct cli_quant {
-    const char *type, *embedding, *targets, *activations, *scale, *gradient;
+    const char *type, *embedding, *targets, *activations, *scale, *gradient, *backward;
+    const char *observer; /* of static activations */
     cli_list tensor_types;
-    double damping, freeze;
+    double damping, freeze, observe_rate;
+    int64_t scale_every;
     lt_quant_rule *rules; /* [n_rules]: what the policy borrows; cli_quant_free */
     char **texts;
     int n_rules;
 } cli_quant;
+#define CLI_TENSOR_TYPE(AT, group_)                                                                                    \
+    {                                                                                                                  \
+        "tensor_type", CLI_LIST, AT(quant.tensor_types),                                                               \
+            .group = group_, .value = "GLOB=TYPE,..",                                                                  \
+            .help =                                                                                                    \
+                "other types for single tensors: '*.ffn_down.weight=q6_k'. The first that matches; may be repeated"    \
+    }
+#define CLI_QUANT_FORMATS "gptq|awq|bnb|compressed-tensors"
+#define CLI_QUANT_FORMATS_HELP                                                                                         \
+    "as Transformers and vLLM read it: int4 groups of gptq or awq, NF4 of bitsandbytes, W8A8 of compressed-tensors; "
 #define CLI_QUANT_OPTIONS(AT, group_, what_)                                                                           \
     {"qat", CLI_TEXT, AT(quant.type), .group = group_, .value = "TYPE", .help = what_ CLI_QUANT_TYPES},                \
         {"qat_embedding",                                                                                              \
@@ -111,12 +123,7 @@ typedef struct cli_quant {
                  "mix's"},                                                                                             \
         {"qat_targets",   CLI_TEXT,        AT(quant.targets),                                                          \
          .group = group_, .value = "GLOB", .help = "parameters --qat is for; every linear layer when left out"},       \
-        {"tensor_type",                                                                                                \
-         CLI_LIST,                                                                                                     \
-         AT(quant.tensor_types),                                                                                       \
-         .group = group_,                                                                                              \
-         .value = "GLOB=TYPE,..",                                                                                      \
-         .help = "other types for single tensors: '*.ffn_down.weight=q6_k'. The first that matches; may be repeated"}, \
+        CLI_TENSOR_TYPE(AT, group_),                                                                                   \
     {                                                                                                                  \
         "qat_activations", CLI_CHOICE, AT(quant.activations), "none", group_,                                          \
             "what meets a quantized weight is rounded to; products are then sums of integers. runtime: as llama.cpp "  \
@@ -131,6 +138,8 @@ typedef struct cli_quant {
     "q4_1|q5_0|q5_1|q2_k*|q3_k*|q4_k*|q5_k*|q6_k|tq1_0|tq2_0|mxfp4|nf4|int[0-9]*|fp8|ternary|w*a*|f16|bf16"
 /* The options as a policy, which borrows from `quant`; *given: it quantizes something. An exit code. */
 int cli_quant_policy(cli *cli, cli_quant *quant, lt_quant_policy *policy, bool *given);
+/* The policy reads the scales that the checkpoint of a training has beside the weights; says so. An exit code. */
+int cli_quant_scales(cli *cli, lt_model *model, const char *path, lt_quant_policy *policy);
 void cli_quant_free(cli_quant *quant); /* a zeroed one is fine */
 
 /* ---- How rows of .jsonl become tokens: options that train and eval share (row_options.c) ---- */
@@ -155,6 +164,9 @@ typedef struct cli_rows {
  * freed after the data sets are open. An exit code. */
 int cli_rows_options(cli *cli, const cli_rows *rows, const char *data, lt_tokenizer *tokenizer,
                      lt_dataset_options *options, lt_chat **chat);
+
+/* The classes a model knows by name, as a set to be like; *like stays NULL where it knows none (train_data.c). */
+lt_status cli_labels_of(lt_ctx *ctx, const lt_model *model, lt_dataset **like);
 
 /* Numbers of an evaluation as the keys of --json. */
 json_t *cli_eval_json(const lt_eval_result *result);

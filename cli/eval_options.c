@@ -13,6 +13,9 @@ static const cli_option options[] = {
      .help = "Hugging Face directory, .gguf or lathe checkpoint"},
     {"codes", CLI_TEXT, AT(codes), .group = MODEL, .value = "FILE",
      .help = "take the weights from these exported codes; --model gives config and tokenizer"},
+    {"int8", CLI_SWITCH, AT(int8), .group = MODEL,
+     .help = "run a cnn, mlp, lstm or gru in integers beside float: loss, accuracy, speed and bytes of both. Of a run "
+             "trained with int8_static activations; --codes FILE: the network that lathe convert --to int8 wrote"},
     {"reference", CLI_TEXT, AT(reference), .group = MODEL, .value = "DIR",
      .help = "compare with this model (the original of a compressed one): KL, top-1 agreement, what changed most"},
     CLI_QUANT_OPTIONS(AT, MODEL, "round linear layers to this type on the way, as training does"),

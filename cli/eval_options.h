@@ -12,7 +12,7 @@ typedef struct eval_options {
     const char *data, *suite, *split, *task, *slice, *perturb, *label_prompt, *delimiter;
     double valid_fraction, temperature;
     int64_t max_seq_length, batch_size, limit, samples, sample_tokens, resamples;
-    bool details;
+    bool details, int8;
     cli_rows rows;
     cli_golden golden;
     cli_list gates;

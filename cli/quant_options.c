@@ -83,15 +83,31 @@ int cli_quant_policy(cli *c, cli_quant *q, lt_quant_policy *policy, bool *given)
         return cli_fail(c, EXIT_USAGE, "--qat-scale: '%s' is not known", q->scale);
     if (q->gradient && !lt_round_gradient_parse(q->gradient, &policy->gradient))
         return cli_fail(c, EXIT_USAGE, "--qat-gradient: '%s' is not known", q->gradient);
+    if (q->observer && !lt_observer_parse(q->observer, &policy->observer))
+        return cli_fail(c, EXIT_USAGE, "--qat-observer: '%s' is not known", q->observer);
+    policy->observe_rate = q->observe_rate;
     for (int i = 0; i < q->tensor_types.count && !code; i++) code = add_rules(c, q, q->tensor_types.items[i]);
     if (!code) code = set_embedding(c, q, policy);
     policy->targets = q->targets;
     policy->damping = q->damping;
     policy->freeze_threshold = q->freeze;
+    policy->scale_every = q->scale_every;
+    policy->integer_backward = q->backward && !strcmp(q->backward, "int8");
     policy->rules = q->rules;
     policy->n_rules = q->n_rules;
     *given = !lt_quant_policy_empty(policy);
     return code;
+}
+
+int cli_quant_scales(cli *c, lt_model *model, const char *path, lt_quant_policy *policy)
+{
+    lt_run_scales found;
+    lt_status status = lt_model_take_scales(model, path, policy, &found);
+    if (status != LT_OK) return cli_fail_status(c, status, status != LT_EINVAL);
+    if (found == LT_RUN_SCALES_TAKEN) cli_say(c, "scales are those of the checkpoint");
+    if (found == LT_RUN_SCALES_OTHER)
+        cli_warn(c, "%s was trained with scales of its own for another grid; they are not read for this one", path);
+    return EXIT_DONE;
 }
 
 json_t *cli_eval_json(const lt_eval_result *r)

@@ -32,7 +32,7 @@ static bool made_for_data(const train_run *r, lt_dataset_kind *kind)
 /* ---- Opening sets ---- */
 
 /* The classes a model knows by name, as a set to be like; *like stays NULL where it knows none. */
-static lt_status labels_of(lt_ctx *ctx, const lt_model *model, lt_dataset **like)
+lt_status cli_labels_of(lt_ctx *ctx, const lt_model *model, lt_dataset **like)
 {
     int64_t n = model ? lt_model_classes(model) : 0, named = 0;
     *like = NULL;
@@ -58,7 +58,7 @@ static lt_status open_sets(train_run *r, lt_dataset_kind kind, lt_tokenizer *tok
 {
     const train_options *o = r->o;
     lt_dataset *like;
-    if (labels_of(r->cli->ctx, r->model, &like) != LT_OK) return lt_ctx_status(r->cli->ctx);
+    if (cli_labels_of(r->cli->ctx, r->model, &like) != LT_OK) return lt_ctx_status(r->cli->ctx);
     d->max_seq_length = o->config.max_seq_length;
     d->valid_fraction = o->valid_fraction;
     bool split = !o->valid_data && o->valid_fraction > 0;

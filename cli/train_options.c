@@ -18,8 +18,9 @@ static const cli_option options[] = {
          "Hugging Face directory (config.json, safetensors, tokenizer.json), .gguf or lathe checkpoint to start from"},
     {"init", CLI_TEXT, AT(init), .group = MODEL, .value = "SPEC",
      .help =
-         "start from nothing: llama:layers=4,dim=256,hidden=768,heads=8,kv_heads=4 (or qwen2, qwen3, gemma3, gpt2, "
-         "bert); of the data's sizes and classes: cnn:filters=16,stages=3,blocks=1 (depthwise=1), mlp:hidden=256/128, "
+         "start from nothing: llama:layers=4,dim=256,hidden=768,heads=8,kv_heads=4 (or qwen2, qwen3, gemma3, bitnet, "
+         "gpt2, bert); of the data's sizes and classes: cnn:filters=16,stages=3,blocks=1 (depthwise=1), "
+         "mlp:hidden=256/128, "
          "lstm:dim=64,hidden=128,layers=1, gru:..; a name alone takes these defaults"},
     {"tokenizer", CLI_TEXT, AT(tokenizer), .group = MODEL, .value = "M",
      .help = "with --init: a model directory, tokenizer.json or .gguf; bytes when left out"},
@@ -101,15 +102,22 @@ static const cli_option options[] = {
     {"auto_bits", CLI_REAL, AT(auto_bits), "0", QAT, .low = 0, .high = 32,
      .help = "in place of --qat: choose each linear layer's type so that all together take this many bits a weight; "
              "what rounding costs is measured on the training data. 0: not"},
-    {"qat_init", CLI_CHOICE, AT(qat_init), "none", QAT,
+    {"qat_init", CLI_CHOICE, C(qat_init), "none", QAT,
      "change the weights before the first step so that they round better: gptq (columns corrected for the errors "
      "before "
      "them), awq or smoothquant (channels scaled, the same function); measured on the training data",
      .choices = "none|gptq|awq|smoothquant"},
-    {"qat_start", CLI_REAL, C(qat_start), "0", QAT, "share of the steps trained in float first", .low = 0, .high = 1},
+    {"qat_start", CLI_REAL, C(qat_start), "0", QAT, "share of the steps trained, and validated, in float first",
+     .low = 0, .high = 1},
     {"qat_scale", CLI_CHOICE, AT(quant.scale), "dynamic", QAT,
      "where the scales of integer grids come from: absmax, the least squared error, or learned",
      .choices = "dynamic|mse|lsq|lsq+|range|pact"},
+    {"qat_scale_every", CLI_INT, AT(quant.scale_every), "1", QAT,
+     "K-quants: search scales and minima every so many steps only, codes at each", .low = 1, .high = 1e9},
+    {"qat_backward", CLI_CHOICE, AT(quant.backward), "auto", QAT,
+     "where products are sums of integers: how the gradient of their input is summed. auto: in the type of --compute; "
+     "int8: in integers too, of gradients as int8 by rows",
+     .choices = "auto|int8"},
     {"qat_gradient", CLI_CHOICE, AT(quant.gradient), "ste", QAT,
      "gradient through the rounding: straight, 0 outside of the grid's range (of the number, of its code), or weights "
      "drawn to the grid after each step",
@@ -119,12 +127,19 @@ static const cli_option options[] = {
      .high = 1e6},
     {"qat_freeze", CLI_REAL, AT(quant.freeze), "0", QAT,
      "integer grids: hold weights whose average share of code flips passes this; 0: none", .low = 0, .high = 1},
+    {"qat_observer", CLI_CHOICE, AT(quant.observer), "average", QAT,
+     "int8_static: how a site's range is observed: moving averages of least and largest, the extremes, 99.99 % of the "
+     "numbers, the least squared error, or PyTorch's search in a histogram",
+     .choices = "average|minmax|percentile|mse|histogram"},
+    {"qat_observe_rate", CLI_REAL, AT(quant.observe_rate), "0", QAT,
+     "of the moving averages: how far each batch moves them; 0: 0.01", .low = 0, .high = 1},
+    {"qat_fold_norms", CLI_SWITCH, AT(fold_norms), .group = QAT,
+     .help = "fold the batch norms of a trained cnn into its convolutions first: what integers run (eval --int8)"},
     {"export", CLI_TEXT, AT(export_path), .group = QAT, .value = "FILE",
      .help = "where the codes go: .gguf as llama.cpp reads it, or .safetensors; OUT/codes.safetensors when left out"},
     {"export_format", CLI_CHOICE, AT(export_format), "file", QAT,
-     "a directory in place of the file, as Transformers and vLLM read it: int4 groups of gptq or awq, NF4 of "
-     "bitsandbytes, W8A8 of compressed-tensors; --qat is the format's usual grid when left out",
-     .choices = "file|gptq|awq|bnb|compressed-tensors"},
+     "a directory in place of the file, " CLI_QUANT_FORMATS_HELP "--qat is the format's usual grid when left out",
+     .choices = "file|" CLI_QUANT_FORMATS},
     {"export_type", CLI_TEXT, AT(export_type), .group = QAT, .value = "TYPE",
      .help = "another type that holds the same values (tq2_0 for ternary weights)"},
     {"export_other_type", CLI_SWITCH, AT(export_other_type), .group = QAT,

@@ -16,7 +16,7 @@ typedef struct train_options {
     const char *export_path, *export_type, *export_format, *save_dtype;
     bool export_other_type;
     double auto_bits;
-    const char *qat_init;
+    bool fold_norms;
     bool lr_find; /* the range test in place of training */
     double lr_find_low, lr_find_high;
     int64_t lr_find_steps;

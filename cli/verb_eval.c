@@ -1,6 +1,7 @@
 /* verb_eval.c - lathe eval: what a model can do, what compressing it has changed, gates, and the logits, to compare
  * with other programs. */
 #include "cli/eval_options.h"
+#include "cli/int8_model.h"
 #include "data/sets/set_rows.h"
 #include "lathe/plan.h"
 #include "qat/policy.h"
@@ -18,6 +19,7 @@ typedef struct opened {
     cli_quant quant;
     lt_quant_policy policy; /* borrows from `quant` */
     bool quantized;
+    cli_trained trained;            /* how the model was trained, where its directory says so */
     char *label_prompt, *delimiter; /* with \n as a line end */
 } opened;
 
@@ -136,13 +138,61 @@ static int fill_options(cli *c, const eval_options *o, opened *m, lt_eval_option
     return data && tokenizer ? cli_rows_options(c, &o->rows, data, tokenizer, &e->rows, &m->chat) : EXIT_DONE;
 }
 
+/* ---- What it was trained with ---- */
+
+/* Float beside codes is asked for by saying nothing: of a model that was trained on a grid it is said. */
+static void note_training(cli *c, const eval_options *o, const opened *m)
+{
+    const char *type = cli_trained_word(&m->trained, "qat"),
+               *activations = cli_trained_word(&m->trained, "qat_activations");
+    if (m->quantized || o->codes || o->int8 || !*type || !strcmp(type, "f32")) return;
+    bool is_static = !strcmp(activations, "int8_static");
+    cli_warn(c,
+             "%s was trained with --qat %s --qat-activations %s, and is evaluated in float here: give both%s, or the "
+             "codes that were exported",
+             o->model, type, activations, is_static ? ", or --int8" : "");
+}
+
+static int choose_policy(cli *c, const eval_options *o, opened *m)
+{
+    int code = cli_trained_read(c, o->model, &m->trained);
+    if (code) return code;
+    if (o->int8 && !o->quant.type) cli_trained_adopt(&m->trained, &m->quant);
+    code = cli_quant_policy(c, &m->quant, &m->policy, &m->quantized);
+    if (code) return code;
+    note_training(c, o, m);
+    m->policy.on_grid = o->codes != NULL && !o->int8; /* --qat then says which layers round their activations */
+    if (!o->int8 || m->policy.activations == LT_ACT_INT8_STATIC) return EXIT_DONE;
+    return cli_fail(c, EXIT_USAGE, "--int8: %s %s static activations, which integers need: %s", o->model,
+                    m->trained.words ? "was trained without" : "says nothing of", CLI_INT8_HOW);
+}
+
+/* Codes that were trained with static activations have their grids with them: they are used without being asked for. */
+static int choose_activations(cli *c, const eval_options *o, opened *m)
+{
+    if (!m->coded) return cli_int8_grids(c, m->base, o->model, &m->policy);
+    bool there = cli_has_grids(m->coded), asked = m->policy.activations == LT_ACT_INT8_STATIC;
+    if (asked && !there)
+        return cli_fail(c, EXIT_USAGE,
+                        "%s has no scales of static activations: it was exported by a run without --qat-activations "
+                        "int8_static; leave them out",
+                        o->codes);
+    if (!there || m->policy.activations != LT_ACT_NONE || cli_settings_given(c->settings, "qat_activations"))
+        return EXIT_DONE;
+    m->policy.activations = LT_ACT_INT8_STATIC;
+    m->quantized = true;
+    cli_say(c, "activations are rounded to the static grids in %s, as in training", o->codes);
+    return EXIT_DONE;
+}
+
 /* ---- The verb ---- */
 
 static lt_status open_models(cli *c, const eval_options *o, opened *m)
 {
-    lt_status status = lti_quant_weights_stay(&m->policy) ? lt_model_open_frozen(c->ctx, o->model, &m->base)
-                                                          : lt_model_open(c->ctx, o->model, &m->base);
-    if (status == LT_OK && o->codes) status = lt_model_with_codes(m->base, o->codes, &m->coded);
+    bool stay = lti_quant_weights_stay(&m->policy) || m->policy.on_grid; /* none is rounded: as the files have them */
+    lt_status status =
+        stay ? lt_model_open_frozen(c->ctx, o->model, &m->base) : lt_model_open(c->ctx, o->model, &m->base);
+    if (status == LT_OK && o->codes && !o->int8) status = lt_model_with_codes(m->base, o->codes, &m->coded);
     if (status == LT_OK && o->reference) status = lt_model_open_frozen(c->ctx, o->reference, &m->reference);
     m->model = m->coded ? m->coded : m->base;
     return status;
@@ -188,7 +238,12 @@ static int run(cli *c, const eval_options *o, opened *m)
     int code = fill_options(c, o, m, &e);
     if (code) return code;
     e.user = &line;
-    json_t *report = measure(c, o, m, &e, &code);
+    const cli_int8_call integers = {c, m->base, &m->policy, o->data, o->codes, &e.rows};
+    json_t *report = NULL;
+    if (o->int8)
+        code = cli_eval_int8(&integers, &report);
+    else
+        report = measure(c, o, m, &e, &code);
     if (!report) return code;
     if (!code) code = dump_logits(c, o, m, &e.rows);
     if (!code) code = cli_eval_judge(c, &o->gates, report);
@@ -200,7 +255,10 @@ static int run(cli *c, const eval_options *o, opened *m)
         int written = cli_answer(c, report);
         return code ? code : written;
     }
-    if (e.data || e.suite) cli_eval_print(report);
+    if (o->int8)
+        cli_eval_int8_print(report);
+    else if (e.data || e.suite)
+        cli_eval_print(report);
     cli_golden_print(report);
     json_decref(report);
     return code;
@@ -216,14 +274,19 @@ int cli_eval(cli *c, void *target)
         return cli_fail(c, EXIT_USAGE,
                         o->data ? "--data and --suite exclude each other"
                                 : "no data; give --data FILE or a directory, or --suite DIR");
+    if (o->int8 && (!o->data || o->reference || o->golden.prompts || o->dump_logits || o->slice || o->perturb))
+        return cli_fail(c, EXIT_USAGE, "--int8 compares two networks on the rows of --data, and does nothing else");
     code = cli_eval_check_gates(c, &o->gates);
     if (code) return code;
     opened m = {.quant = o->quant};
-    code = cli_quant_policy(c, &m.quant, &m.policy, &m.quantized);
-    m.policy.on_grid = o->codes != NULL; /* --qat then says which layers round their activations */
+    code = choose_policy(c, o, &m);
     lt_status status = code ? LT_OK : open_models(c, o, &m);
-    if (!code) code = status == LT_OK ? run(c, o, &m) : cli_fail_status(c, status, true);
+    if (!code && status != LT_OK) code = cli_fail_status(c, status, true);
+    if (!code) code = cli_quant_scales(c, m.base, o->model, &m.policy);
+    if (!code) code = choose_activations(c, o, &m);
+    if (!code) code = run(c, o, &m);
     cli_quant_free(&m.quant);
+    cli_trained_free(&m.trained);
     free(m.label_prompt);
     free(m.delimiter);
     lt_chat_free(m.chat);

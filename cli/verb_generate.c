@@ -1,4 +1,5 @@
 /* verb_generate.c - lathe generate: continues prompts; one prompt as it comes, several in batches. */
+#include "cli/int8_model.h"
 #include "cli/prompt_rows.h"
 #include "lathe/infer.h"
 
@@ -262,8 +263,11 @@ static int verb_generate(cli *c, void *target)
     if (!code) code = cli_quant_policy(c, &g.quant, &g.policy, &g.quantized);
     lt_status status = code ? LT_OK : lt_model_open_frozen(c->ctx, o->model, &g.model);
     if (status != LT_OK) code = cli_fail_status(c, status, true);
+    if (!code) code = cli_quant_scales(c, g.model, o->model, &g.policy);
+    if (!code) code = cli_int8_grids(c, g.model, o->model, &g.policy);
     if (code) {
         cli_quant_free(&g.quant);
+        lt_model_free(g.model);
         return code;
     }
     lt_tokenizer *tokenizer = lt_model_tokenizer(g.model);

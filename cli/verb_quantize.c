@@ -36,10 +36,9 @@ static const cli_option options[] = {
          "the codes' values, with codes.safetensors beside them"},
 
     {"format", CLI_CHOICE, AT(format), "auto", FILES,
-     "auto: by the name of --out; else a directory as Transformers and vLLM read it, with int4 groups of gptq or awq, "
-     "NF4 "
-     "of bitsandbytes or W8A8 of compressed-tensors. --type is then the format's usual grid when left out",
-     .choices = "auto|gptq|awq|bnb|compressed-tensors"},
+     "auto: by the name of --out; else a directory " CLI_QUANT_FORMATS_HELP
+     "--type is then the format's usual grid when left out",
+     .choices = "auto|" CLI_QUANT_FORMATS},
 
     {"type", CLI_TEXT, AT(quant.type), .group = TYPES, .value = "TYPE",
      .help = "grid of the linear layers" CLI_QUANT_TYPES},
@@ -47,8 +46,7 @@ static const cli_option options[] = {
      .help = "type of the embedding and the head; left out: f32, or the mix's"},
     {"targets", CLI_TEXT, AT(quant.targets), .group = TYPES, .value = "GLOB",
      .help = "parameters --type is for; every linear layer when left out"},
-    {"tensor_type", CLI_LIST, AT(quant.tensor_types), .group = TYPES, .value = "GLOB=TYPE,..",
-     .help = "other types for single tensors: '*.ffn_down.weight=q6_k'. The first that matches; may be repeated"},
+    CLI_TENSOR_TYPE(AT, TYPES),
 
     {"method", CLI_CHOICE, AT(method), "rtn", METHOD,
      "rtn: to nearest; mse: scales searched; imatrix: the same, columns weighed by what they meet; gptq: later columns "

@@ -62,12 +62,30 @@ static const char *rate(const train_run *r)
     return lt_model_classes(r->model) ? "rows/s" : "tok/s";
 }
 
+/* What measuring takes is in no forecast of the training, and over before it: the limit holds for both. */
+static int check_bits_memory(train_run *r)
+{
+    cli *c = r->cli;
+    char b[2][32];
+    uint64_t bytes, limit = r->o->config.memory_limit;
+    lt_status status = lt_auto_bits_memory(r->model, r->train, &r->o->config.quant, &bytes);
+    if (status != LT_OK) return cli_fail_status(c, status, status != LT_EINVAL);
+    bytes += lt_memory_now().rss;
+    if (!limit || bytes <= limit) return EXIT_DONE;
+    return cli_fail(c, EXIT_MEMORY,
+                    "--auto-bits measures with %s (a double a weight and the gradients of a row), and --memory-limit "
+                    "is %s; name types with --qat, or leave layers out with --qat-targets",
+                    cli_bytes(b[0], bytes), cli_bytes(b[1], limit));
+}
+
 /* --auto-bits: rules for every linear layer, and the table they come from. */
 static int choose_bits(train_run *r)
 {
     cli *c = r->cli;
     lt_quant_policy *policy = &r->o->config.quant;
     if (r->o->auto_bits == 0) return EXIT_DONE;
+    int code = check_bits_memory(r);
+    if (code) return code;
     cli_say(c, "choosing types for %g bits a weight, by the rise of the loss on the training data", r->o->auto_bits);
     lt_status status = lt_auto_bits_choose(r->model, r->train, policy, r->o->auto_bits, &r->bits);
     if (status != LT_OK) return cli_fail_status(c, status, status != LT_EINVAL);
@@ -87,14 +105,36 @@ static int start_weights(train_run *r)
     lt_ptq_config config;
     lt_ptq *done;
     lt_ptq_config_init(&config);
-    if (!lt_ptq_method_parse(r->o->qat_init, &config.method)) return EXIT_DONE;
+    if (!lt_ptq_method_parse(r->o->config.qat_init, &config.method)) return EXIT_DONE;
     if (!r->quantized) return cli_fail(c, EXIT_USAGE, "--qat-init prepares weights for --qat TYPE, which is missing");
-    cli_say(c, "preparing the weights by %s, on up to %" PRId64 " rows of the training data", r->o->qat_init,
+    cli_say(c, "preparing the weights by %s, on up to %" PRId64 " rows of the training data", r->o->config.qat_init,
             config.rows);
     config.start = true;
     lt_status status = lt_ptq_run(r->model, r->train, &r->o->config.quant, &config, &done);
     if (status == LT_OK) lt_ptq_free(done);
     return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, false);
+}
+
+/* --qat-fold-norms: the numbers that are rounded from now on are those that ship. */
+static int fold_norms(train_run *r)
+{
+    cli *c = r->cli;
+    if (!r->o->fold_norms) return EXIT_DONE;
+    if (!r->quantized) return cli_fail(c, EXIT_USAGE, "--qat-fold-norms prepares for --qat TYPE, which is missing");
+    if (!r->was_there)
+        return cli_fail(c, EXIT_USAGE,
+                        "--qat-fold-norms folds averages that training has found: train in float first, and give its "
+                        "--out as --model");
+    if (lt_model_fold(r->model) == LT_OK) return EXIT_DONE;
+    return cli_fail(c, EXIT_USAGE, "--qat-fold-norms: %s", lt_ctx_message(c->ctx));
+}
+
+/* Of static activations nothing was observed yet: weights alone are rounded then. */
+static lt_status measure_rounded(train_run *r)
+{
+    lt_quant_policy policy = r->o->config.quant;
+    if (policy.activations == LT_ACT_INT8_STATIC) policy.activations = LT_ACT_NONE;
+    return lt_evaluate(r->model, r->valid, &policy, 0, &r->before_codes);
 }
 
 /* What the model is worth before: in float, and rounded to the same grid without training. */
@@ -108,7 +148,7 @@ static int measure_before(train_run *r)
     if (forecast.total > forecast.available) return EXIT_DONE; /* lt_train will say so */
     cli_say(r->cli, "evaluating the model as it is, on %" PRId64 " %s", lt_dataset_scored(r->valid), unit(r));
     status = lt_evaluate(r->model, r->valid, NULL, 0, &r->before);
-    if (status == LT_OK && r->quantized) status = lt_evaluate(r->model, r->valid, &config->quant, 0, &r->before_codes);
+    if (status == LT_OK && r->quantized) status = measure_rounded(r);
     return status == LT_OK ? EXIT_DONE : cli_fail_status(r->cli, status, false);
 }
 
@@ -220,6 +260,8 @@ static int finish(train_run *r)
     snprintf(dtype, sizeof dtype, "%s", r->o->save_dtype);
     for (char *at = dtype; *at; at++) *at = (char)toupper((unsigned char)*at);
     lt_status status = lt_model_save(r->model, r->o->config.out, dtype);
+    if (status == LT_OK)
+        status = lt_model_save_grids(r->model, r->quantized ? &r->o->config.quant : NULL, r->o->config.out);
     if (status == LT_OK && r->o->cluster.clusters)
         status = cli_packed_write(c, r->model, &r->o->config.cluster, r->o->config.out, &r->packed);
     if (status == LT_OK && r->valid) status = lt_evaluate(r->model, r->valid, NULL, 0, &r->after);
@@ -338,6 +380,15 @@ static void train_free(train_run *r)
     free(r->codes_path);
 }
 
+/* The scale of a ternary weight is f16 in the types that hold it: trained so, nothing moves at the export. */
+static void take_ternary_scales(train_run *r)
+{
+    lt_dtype type = r->other.weights.type;
+    lt_scheme *trained = &r->o->config.quant.weights;
+    bool holds = r->other.weights.kind == LT_SCHEME_TYPE && !r->other.mix && (type == LT_TQ1_0 || type == LT_TQ2_0);
+    if (holds && trained->kind == LT_SCHEME_TERNARY) trained->half_scales = true;
+}
+
 /* The table's fields lie inside the library's config: what the table does not name is set here. */
 static int complete_config(train_run *r)
 {
@@ -348,25 +399,31 @@ static int complete_config(train_run *r)
     config->prefetch = defaults.prefetch;
     cli_cluster_config(&r->o->cluster, r->o->common.seed, &config->cluster);
     int code = cli_quant_policy(r->cli, &r->o->quant, &config->quant, &r->quantized);
+    bool observes = config->quant.observer != LT_OBSERVE_AVERAGE || config->quant.observe_rate > 0;
+    if (!code && observes && config->quant.activations != LT_ACT_INT8_STATIC)
+        code = cli_fail(r->cli, EXIT_USAGE,
+                        "--qat-observer and --qat-observe-rate are of --qat-activations int8_static, which is missing");
     if (!code) code = cli_train_format(r);
     if (code || !r->o->export_type) return code;
     r->other = config->quant;
     r->other.mix = NULL;
     r->other.scale = LT_SCALE_DYNAMIC;
-    if (lt_quant_policy_parse(r->cli->ctx, r->o->export_type, &r->other) == LT_OK) return EXIT_DONE;
-    return cli_fail(r->cli, EXIT_USAGE, "--export-type: %s", lt_ctx_message(r->cli->ctx));
+    if (lt_quant_policy_parse(r->cli->ctx, r->o->export_type, &r->other) != LT_OK)
+        return cli_fail(r->cli, EXIT_USAGE, "--export-type: %s", lt_ctx_message(r->cli->ctx));
+    take_ternary_scales(r);
+    return EXIT_DONE;
 }
 
-/* Places that cannot be written are found before the work, not after it. */
 /* What cannot be exported is said before the training, not after it. */
 static int check_export(const train_run *r)
 {
     const lt_quant_policy *written = r->o->export_type ? &r->other : &r->o->config.quant;
-    if (!r->quantized || r->o->export_format || r->o->auto_bits > 0) return EXIT_DONE;
+    if (!(r->quantized || r->o->auto_bits > 0) || strcmp(r->o->export_format, "file")) return EXIT_DONE;
     if (lt_export_check(r->model, written, r->codes_path) == LT_OK) return EXIT_DONE;
     return cli_fail(r->cli, EXIT_USAGE, "--export: %s", lt_ctx_message(r->cli->ctx));
 }
 
+/* Places that cannot be written are found before the work, not after it. */
 static int prepare_output(const train_run *r)
 {
     int code = cli_make_output(r->cli, r->o->config.out);
@@ -392,6 +449,7 @@ int cli_train(cli *c, void *target)
     if (!code) code = cli_train_check_format(&r);
     if (!code) code = check_export(&r);
     if (!code) code = prepare_output(&r);
+    if (!code) code = fold_norms(&r);
     if (!code) code = choose_bits(&r);
     if (!code && r.o->lr_find) {
         code = cli_train_lr_find(&r);

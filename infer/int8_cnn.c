@@ -46,7 +46,7 @@ typedef struct cnn_program {
 
 /* ---- Layers ---- */
 
-/* A norm that folding has left, or nothing. */
+/* A norm that folding has left, or nothing. Files keep its variance, 1 - eps, as f32 or in 16 bits. */
 static bool is_identity(const lt_params *params, const char *norm, double eps)
 {
     static const char *const parts[] = {"weight", "bias", "running_mean", "running_var"};
@@ -58,7 +58,7 @@ static bool is_identity(const lt_params *params, const char *norm, double eps)
         const lt_real *x = lt_param_read(p);
         lt_real want = i == 0 ? 1 : i == 3 ? (lt_real)(1 - eps) : 0;
         for (int64_t k = 0; k < lt_param_count(p); k++)
-            if (lt_param_type(p) != LT_F32 || x[k] != want) return false;
+            if (lt_param_type(p) != LT_F32 || fabs((double)(x[k] - want)) > (i == 3 ? 1e-4 : 0)) return false;
     }
     return true;
 }
@@ -74,8 +74,9 @@ static lt_status take_conv(lt_int8 *net, const lt_params *params, const lt_quant
     if (!is_identity(params, behind, net->config.cnn.norm_eps))
         return lti_fail(
             net->ctx, LT_EINVAL,
-            "int8: the norm '%s' is not folded into '%s': call lt_cnn_fold before training under the policy", behind,
-            site);
+            "int8: the norm '%s' is not folded into '%s': call lt_cnn_fold (train --qat-fold-norms) before training "
+            "under the policy",
+            behind, site);
     return lti_int8_take(&net->layers, params, policy, site, weight, (const char *const[2]){bias, NULL}, false);
 }
 

@@ -3,7 +3,8 @@
  *     "<site>.codes"   I8 [O, K]; U8 [O, (K + 1) / 2] where 4 bits are enough: code + 8, even columns in the low half
  *     "<site>.scale", "<site>.bias"   F32 [O]; a table (the embedding) has neither
  *     "<site>.act"     F32 [3]: scale and lowest code of the activations, bits of the weight
- *     metadata         "lathe.int8" = "cnn" or "lstm", "lathe.size", and each key of the config: "lathe.filters" = "16"
+ *     metadata         "lathe.int8" = "cnn", "mlp", "lstm" or "gru", "lathe.size", and each key of the config:
+ *                      "lathe.filters" = "16", of widths "lathe.hidden" = "256/128"
  *
  * A file says nothing that is believed: sizes follow from the config, which is checked as a new model's is, and each
  * tensor has to have its type and its size before anything is allocated. */
@@ -17,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARTS = 4, TEXT = 48, NAME = LTI_INT8_NAME + 8 };
+enum { PARTS = 4, TEXT = 80, NAME = LTI_INT8_NAME + 8 };
 static const char *const part_names[PARTS] = {"codes", "scale", "bias", "act"};
 
 /* ---- Codes ---- */
@@ -94,6 +95,18 @@ static void add_pair(writing *w, const char *key, const char *value)
     w->pairs[w->n_pairs++] = (lt_pair){key, value};
 }
 
+static void print_value(const lti_network_key *k, char text[TEXT])
+{
+    size_t n = 0;
+    int64_t whole = k->count ? *k->count : k->flag ? (int64_t)*k->flag : k->depthwise ? (int64_t)*k->depthwise : 0;
+    if (k->number)
+        lti_print(text, TEXT, "%.17g", *k->number);
+    else
+        snprintf(text, TEXT, "%lld", (long long)whole);
+    for (int i = 0; k->widths && i < k->widths->n_hidden && n < TEXT; i++)
+        n += (size_t)snprintf(text + n, TEXT - n, "%s%lld", i ? "/" : "", (long long)k->widths->hidden[i]);
+}
+
 static void add_config(writing *w)
 {
     lti_network_config copy = w->net->config; /* keys give places to write */
@@ -102,14 +115,9 @@ static void add_config(writing *w)
     add_pair(w, "lathe.int8", w->net->network->name);
     for (int i = 0; i < n; i++) {
         const lti_network_key *k = &keys[i];
+        if (k->optional && !*k->flag) continue;
         snprintf(w->keys[i], TEXT, "lathe.%s", k->name);
-        if (k->number)
-            lti_print(w->values[i], TEXT, "%.17g", *k->number);
-        else
-            snprintf(w->values[i], TEXT, "%lld",
-                     (long long)(k->count  ? *k->count
-                                 : k->flag ? (int64_t)*k->flag
-                                           : (int64_t)*k->depthwise));
+        print_value(k, w->values[i]);
         add_pair(w, w->keys[i], w->values[i]);
     }
     snprintf(w->values[LTI_NETWORK_KEYS], TEXT, "%lld", (long long)w->net->size);
@@ -200,20 +208,39 @@ static lt_status read_number(lt_ctx *ctx, const lt_tensors *file, const char *pa
                     text ? text : "missing", text ? "'" : "");
 }
 
+/* "256/128", as --init has it. */
+static lt_status read_widths(lt_ctx *ctx, const lt_tensors *file, const char *path, const lti_network *network,
+                             lti_network_config *config, const char *key)
+{
+    char name[TEXT], why[256];
+    snprintf(name, sizeof name, "lathe.%s", key);
+    const char *text = lt_tensors_metadata(file, name);
+    if (text && lti_network_set(ctx, network, config, key, text) == LT_OK) return LT_OK;
+    snprintf(why, sizeof why, "%s", text ? lt_ctx_message(ctx) : "it is missing"); /* a copy: it is written over */
+    return lti_fail(ctx, LT_EFORMAT, "%s: metadata '%s' is no list of widths: %s", path, name, why);
+}
+
 static lt_status read_config(lt_ctx *ctx, const lt_tensors *file, const char *path, const lti_network **network,
                              lti_network_config *config, int64_t *size)
 {
     const char *name = lt_tensors_metadata(file, "lathe.int8");
-    *network = name && (!strcmp(name, "cnn") || !strcmp(name, "lstm")) ? lti_network_named(name) : NULL;
+    *network = name ? lti_network_named(name) : NULL;
     if (!*network)
-        return lti_fail(ctx, LT_EFORMAT, "%s: metadata 'lathe.int8' is '%s'; cnn or lstm make a network in integers",
-                        path, name ? name : "");
+        return lti_fail(ctx, LT_EFORMAT, "%s: metadata 'lathe.int8' is '%s'; %s make a network in integers", path,
+                        name ? name : "", lti_network_names());
     lti_network_key keys[LTI_NETWORK_KEYS];
     double value;
     memset(config, 0, sizeof *config);
     (*network)->defaults(config);
     int n = (*network)->keys(config, keys);
     for (int i = 0; i < n; i++) {
+        if (keys[i].widths) {
+            LTI_TRY(read_widths(ctx, file, path, *network, config, keys[i].name));
+            continue;
+        }
+        char key[TEXT];
+        snprintf(key, sizeof key, "lathe.%s", keys[i].name);
+        if (keys[i].optional && !lt_tensors_metadata(file, key)) continue;
         LTI_TRY(read_number(ctx, file, path, keys[i].name, &value));
         if (keys[i].count) *keys[i].count = (int64_t)value;
         if (keys[i].number) *keys[i].number = value;

@@ -67,7 +67,7 @@ static lt_status check_scheme(lt_ctx *ctx, const lt_param *w, const lt_scheme *s
     if (s->kind == LT_SCHEME_TERNARY && s->per != LT_PER_GROUP) return LT_OK;
     return lti_fail(ctx, LT_EINVAL,
                     "int8: '%s' is on %s; a product of bytes has one scale a channel and no zero point: take int8 or "
-                    "int4 (by channel) in the policy",
+                    "int4 (by channel) in the policy, of a language model also for the embedding and head",
                     lt_param_name(w), lt_scheme_name(s, name));
 }
 

@@ -46,7 +46,7 @@ struct lti_int8_program {
 
 struct lt_int8 {
     lt_ctx *ctx;
-    const lti_network *network; /* cnn or lstm */
+    const lti_network *network; /* cnn, mlp, lstm or gru */
     lti_network_config config;
     int64_t size; /* images (0: chosen), or steps */
     lti_int8_layers layers;
@@ -76,8 +76,10 @@ lt_status lti_int8_product(lt_ctx *ctx, const lti_int8_layer *layer, int64_t row
 /* ---- Programs ---- */
 lt_status lti_int8_cnn_layers(lt_int8 *net, const lt_params *params, const lt_quant_policy *policy);
 lt_status lti_int8_cnn_program(lt_int8 *net);
-lt_status lti_int8_lstm_layers(lt_int8 *net, const lt_params *params, const lt_quant_policy *policy);
-lt_status lti_int8_lstm_program(lt_int8 *net);
+lt_status lti_int8_rnn_layers(lt_int8 *net, const lt_params *params, const lt_quant_policy *policy);
+lt_status lti_int8_rnn_program(lt_int8 *net);
+lt_status lti_int8_mlp_layers(lt_int8 *net, const lt_params *params, const lt_quant_policy *policy);
+lt_status lti_int8_mlp_program(lt_int8 *net);
 lt_status lti_int8_new(lt_ctx *ctx, const lti_network *network, const lti_network_config *config, int64_t size,
                        lt_int8 **net);
 /* The program of the layers that are there. */

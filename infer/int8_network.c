@@ -34,7 +34,9 @@ static void create_as_task(void *arg, int64_t task, int thread)
 {
     creation *c = arg;
     (void)task, (void)thread;
-    c->status = c->net->network == &lti_network_cnn ? lti_int8_cnn_program(c->net) : lti_int8_lstm_program(c->net);
+    c->status = c->net->network == &lti_network_cnn   ? lti_int8_cnn_program(c->net)
+                : c->net->network == &lti_network_mlp ? lti_int8_mlp_program(c->net)
+                                                      : lti_int8_rnn_program(c->net);
 }
 
 lt_status lti_int8_compile(lt_int8 *net)
@@ -64,25 +66,34 @@ lt_status lt_int8_cnn(const lt_params *params, const lt_cnn_config *config, cons
     return finished(made, lti_int8_cnn_layers(made, params, policy), net);
 }
 
-lt_status lt_int8_lstm(const lt_params *params, const lt_rnn_config *config, const lt_quant_policy *policy,
-                       int64_t steps, lt_int8 **net)
+lt_status lt_int8_mlp(const lt_params *params, const lt_mlp_config *config, const lt_quant_policy *policy, int64_t rows,
+                      lt_int8 **net)
 {
     lt_int8 *made;
     *net = NULL;
-    if (config->kind != LT_RNN_LSTM)
-        return lti_fail(lt_params_ctx(params), LT_EUNSUPPORTED, "int8: a GRU does not run in integers; an LSTM does");
-    LTI_TRY(
-        lti_int8_new(lt_params_ctx(params), &lti_network_lstm, &(lti_network_config){.rnn = *config}, steps, &made));
-    return finished(made, lti_int8_lstm_layers(made, params, policy), net);
+    LTI_TRY(lti_int8_new(lt_params_ctx(params), &lti_network_mlp, &(lti_network_config){.mlp = *config}, rows, &made));
+    return finished(made, lti_int8_mlp_layers(made, params, policy), net);
+}
+
+lt_status lt_int8_rnn(const lt_params *params, const lt_rnn_config *config, const lt_quant_policy *policy,
+                      int64_t steps, lt_int8 **net)
+{
+    const lti_network *network = config->kind == LT_RNN_GRU ? &lti_network_gru : &lti_network_lstm;
+    lt_int8 *made;
+    *net = NULL;
+    LTI_TRY(lti_int8_new(lt_params_ctx(params), network, &(lti_network_config){.rnn = *config}, steps, &made));
+    return finished(made, lti_int8_rnn_layers(made, params, policy), net);
 }
 
 lt_status lt_model_int8(const lt_model *model, const lt_quant_policy *policy, int64_t size, lt_int8 **net)
 {
     *net = NULL;
+    if (!model->network)
+        return lti_fail(model->ctx, LT_EUNSUPPORTED, "int8: '%s' does not run in integers; %s do",
+                        lt_model_family(model), lti_network_names());
     if (model->network == &lti_network_cnn) return lt_int8_cnn(model->params, &model->net.cnn, policy, size, net);
-    if (model->network == &lti_network_lstm) return lt_int8_lstm(model->params, &model->net.rnn, policy, size, net);
-    return lti_fail(model->ctx, LT_EUNSUPPORTED, "int8: '%s' does not run in integers; cnn and lstm do",
-                    lt_model_family(model));
+    if (model->network == &lti_network_mlp) return lt_int8_mlp(model->params, &model->net.mlp, policy, size, net);
+    return lt_int8_rnn(model->params, &model->net.rnn, policy, size, net);
 }
 
 void lt_int8_free(lt_int8 *net)
@@ -150,6 +161,7 @@ lt_status lt_int8_run(lt_int8 *net, int64_t n, const void *x, const int32_t *len
 int64_t lt_int8_outputs(const lt_int8 *net)
 {
     if (net->network == &lti_network_cnn) return net->config.cnn.classes;
+    if (net->network == &lti_network_mlp) return net->config.mlp.classes;
     const lt_rnn_config *c = &net->config.rnn;
     return c->classes ? c->classes : net->size * c->vocab;
 }

@@ -17,6 +17,7 @@
 #include "infer/session.h"
 #include "autograd/op.h"
 #include "autograd/ops/lattice_convert.h"
+#include "base/text.h"
 #include "models/model.h"
 #include "qat/policy.h"
 
@@ -127,12 +128,29 @@ static lt_status make_codes(lt_session *s, const lt_quant_policy *policy)
     return LT_OK;
 }
 
+/* What rounding reads beside the weights: grids of static activations, learned scales. Copies, for they are no weights. */
+static lt_status copy_grid(lt_session *s, const lt_param *p)
+{
+    static const char *const parts[] = {":act_scale", ":scale", ":offset"};
+    bool meant = false;
+    for (int i = 0; i < LTI_COUNT(parts); i++) meant |= lti_ends_with(lt_param_name(p), parts[i]);
+    if (!meant || !s->hooked || lt_param_role(p) != LT_STATE || lt_param_type(p) != LT_F32) return LT_OK;
+    lt_param *copy;
+    LTI_TRY(lt_params_add(s->params, lt_param_name(p), LT_F32, lt_param_rank(p), lt_param_shape(p), LT_STATE, &copy));
+    memcpy(lt_param_data(copy), lt_param_read(p), lt_param_bytes(p));
+    lt_param_set_trainable(copy, false);
+    return LT_OK;
+}
+
 static lt_status map_weights(lt_session *s)
 {
     const lt_params *weights = lt_model_params(s->model);
     for (int i = 0; i < lt_params_count(weights); i++) {
         const lt_param *p = lt_params_at(weights, i);
-        if (lt_param_role(p) != LT_WEIGHT) continue;
+        if (lt_param_role(p) != LT_WEIGHT) {
+            LTI_TRY(copy_grid(s, p));
+            continue;
+        }
         const lt_param *code = lt_params_find(s->codes, lt_param_name(p));
         if (code) p = code;
         LTI_TRY(lt_params_map(s->params, lt_param_name(p), lt_param_type(p), lt_param_rank(p), lt_param_shape(p),

@@ -52,13 +52,18 @@ static lt_status check_cnn(lt_ctx *ctx, const lt_cnn_config *c)
 
 /* ---- Tensors ---- */
 
-static lt_status visit_norm(const char *name, int64_t channels, lti_tensor_visitor visit, void *user)
+/* A folded one is an identity, and stays it. */
+static lt_status visit_norm(const lt_cnn_config *c, const char *name, int64_t channels, lti_tensor_visitor visit,
+                            void *user)
 {
-    static const struct {
+    const struct {
         const char *name;
         double fill;
         bool fixed;
-    } parts[] = {{"weight", 1, false}, {"bias", 0, false}, {"running_mean", 0, true}, {"running_var", 1, true}};
+    } parts[] = {{"weight", 1, c->folded},
+                 {"bias", 0, c->folded},
+                 {"running_mean", 0, true},
+                 {"running_var", c->folded ? 1 - c->norm_eps : 1, true}};
     for (int i = 0; i < LTI_COUNT(parts); i++) {
         char full[96];
         snprintf(full, sizeof full, "%s.%s", name, parts[i].name);
@@ -69,15 +74,19 @@ static lt_status visit_norm(const char *name, int64_t channels, lti_tensor_visit
 }
 
 /* Filters [outputs, inputs / groups, k, k] called <name><conv>.weight and the norm <name><norm> behind them. */
-static lt_status visit_layer(const char *name, const char *conv, const char *norm, const int64_t filters[4],
-                             int64_t groups, lti_tensor_visitor visit, void *user)
+static lt_status visit_layer(const lt_cnn_config *c, const char *name, const char *conv, const char *norm,
+                             const int64_t filters[4], int64_t groups, lti_tensor_visitor visit, void *user)
 {
     char full[80];
     double fan_out = (double)(filters[0] * filters[2] * filters[3]) / (double)groups;
     snprintf(full, sizeof full, "%s%s.weight", name, conv);
     LTI_TRY(lti_visit_tensor((lti_tensor){.std = sqrt(2 / fan_out)}, full, 4, filters, visit, user));
+    if (c->folded) {
+        snprintf(full, sizeof full, "%s%s.bias", name, conv);
+        LTI_TRY(lti_visit_tensor((lti_tensor){0}, full, 1, filters, visit, user));
+    }
     snprintf(full, sizeof full, "%s%s", name, norm);
-    return visit_norm(full, filters[0], visit, user);
+    return visit_norm(c, full, filters[0], visit, user);
 }
 
 lti_cnn_block lti_cnn_block_at(const lt_cnn_config *c, int64_t stage, int64_t block)
@@ -96,18 +105,18 @@ static lt_status visit_block(const lt_cnn_config *c, const lti_cnn_block *b, lti
     int64_t I = b->inputs, O = b->outputs;
     snprintf(name, sizeof name, "%s.", b->name);
     if (c->kind == LT_CNN_DEPTHWISE) {
-        LTI_TRY(visit_layer(name, "conv1", "bn1", (int64_t[]){I, 1, 3, 3}, I, visit, user));
-        return visit_layer(name, "conv2", "bn2", (int64_t[]){O, I, 1, 1}, 1, visit, user);
+        LTI_TRY(visit_layer(c, name, "conv1", "bn1", (int64_t[]){I, 1, 3, 3}, I, visit, user));
+        return visit_layer(c, name, "conv2", "bn2", (int64_t[]){O, I, 1, 1}, 1, visit, user);
     }
-    LTI_TRY(visit_layer(name, "conv1", "bn1", (int64_t[]){O, I, 3, 3}, 1, visit, user));
-    LTI_TRY(visit_layer(name, "conv2", "bn2", (int64_t[]){O, O, 3, 3}, 1, visit, user));
+    LTI_TRY(visit_layer(c, name, "conv1", "bn1", (int64_t[]){O, I, 3, 3}, 1, visit, user));
+    LTI_TRY(visit_layer(c, name, "conv2", "bn2", (int64_t[]){O, O, 3, 3}, 1, visit, user));
     if (!b->projects) return LT_OK;
-    return visit_layer(name, "shortcut.conv", "shortcut.bn", (int64_t[]){O, I, 1, 1}, 1, visit, user);
+    return visit_layer(c, name, "shortcut.conv", "shortcut.bn", (int64_t[]){O, I, 1, 1}, 1, visit, user);
 }
 
 static lt_status each_cnn(const lt_cnn_config *c, lti_tensor_visitor visit, void *user)
 {
-    LTI_TRY(visit_layer("stem.", "conv", "bn", (int64_t[]){c->filters, c->channels, 3, 3}, 1, visit, user));
+    LTI_TRY(visit_layer(c, "stem.", "conv", "bn", (int64_t[]){c->filters, c->channels, 3, 3}, 1, visit, user));
     for (int64_t stage = 0; stage < c->stages; stage++)
         for (int64_t block = 0; block < c->blocks; block++) {
             lti_cnn_block b = lti_cnn_block_at(c, stage, block);
@@ -237,12 +246,17 @@ static void defaults(lti_network_config *c)
 static int keys_of(lti_network_config *config, lti_network_key keys[LTI_NETWORK_KEYS])
 {
     lt_cnn_config *c = &config->cnn;
-    const lti_network_key own[] = {
-        {"filters", .count = &c->filters},    {"stages", .count = &c->stages},
-        {"blocks", .count = &c->blocks},      {"depthwise", .depthwise = &c->kind},
-        {"height", .count = &c->height},      {"width", .count = &c->width},
-        {"channels", .count = &c->channels},  {"classes", .count = &c->classes},
-        {"norm_eps", .number = &c->norm_eps}, {"norm_momentum", .number = &c->norm_momentum}};
+    const lti_network_key own[] = {{"filters", .count = &c->filters},
+                                   {"stages", .count = &c->stages},
+                                   {"blocks", .count = &c->blocks},
+                                   {"depthwise", .depthwise = &c->kind},
+                                   {"height", .count = &c->height},
+                                   {"width", .count = &c->width},
+                                   {"channels", .count = &c->channels},
+                                   {"classes", .count = &c->classes},
+                                   {"norm_eps", .number = &c->norm_eps},
+                                   {"norm_momentum", .number = &c->norm_momentum},
+                                   {"folded", .flag = &c->folded, .optional = true}};
     for (int i = 0; i < LTI_COUNT(own); i++) keys[i] = own[i];
     return LTI_COUNT(own);
 }

@@ -63,6 +63,8 @@ static void encode(lt_dtype type, int64_t n, const lt_real *x, void *dst)
 
 lt_status lti_moving_values(const lti_moving *m, lt_real *dst)
 {
+    const lt_model *model = m->all->model;
+    if (m->packed) return lti_packed_read(&model->packed, &model->weights, &m->t, m->source, dst);
     if (!m->values) return lti_weights_real(&m->all->model->weights, &m->w, dst);
     memcpy(dst, m->values, (size_t)m->w.elements * sizeof *dst);
     return LT_OK;
@@ -90,9 +92,26 @@ static lt_status move_values(lti_moving *m, const void **bytes)
     return LT_OK;
 }
 
+/* Codes and scales of another program, as blocks. */
+static lt_status move_blocks(lti_moving *m, const void **bytes)
+{
+    lti_conversion *c = m->all;
+    const lt_model *model = c->model;
+    bool there, differs = lti_layout_differs(&m->t, c->from, c->to);
+    size_t size = file_bytes(m->type, m->w.elements);
+    LTI_TRY(reserve(c->ctx, &c->buffer, &c->room, size));
+    if (differs) LTI_TRY(reserve(c->ctx, &c->second, &c->second_room, size));
+    void *blocks = differs ? c->second : c->buffer;
+    LTI_TRY(lti_packed_blocks(&model->packed, &model->weights, &m->t, m->source, m->type, blocks, &there));
+    if (differs) lti_layout_move(&m->t, c->from, c->to, 0, size / (size_t)m->t.shape[0], blocks, c->buffer);
+    *bytes = c->buffer;
+    return LT_OK;
+}
+
 lt_status lti_move_tensor(void *user, const void **bytes)
 {
     lti_moving *m = user;
+    if (m->packed && m->type != LT_F32 && m->type == m->lattice) return move_blocks(m, bytes);
     bool shifted = lti_layout_shift(&m->t, m->all->from, m->all->to) != 0;
     if (m->own || shifted || !m->w.usable || m->w.type != m->type) return move_values(m, bytes);
     return move_stored(m, bytes);
@@ -144,23 +163,54 @@ static const void *carried_norm(const lti_conversion *c, const lti_tensor *t, co
     return fits ? pair->data : NULL;
 }
 
+/* The type of ggml that has a packed tensor's codes and scales as they are. */
+static lt_status find_lattice(const lti_conversion *c, lti_moving *m)
+{
+    static const lt_dtype types[] = {LT_Q4_0, LT_Q8_0};
+    const lt_model *model = c->model;
+    bool there = false;
+    for (int i = 0; c->to_gguf && i < LTI_COUNT(types) && !there; i++) {
+        LTI_TRY(lti_packed_blocks(&model->packed, &model->weights, &m->t, m->source, types[i], NULL, &there));
+        if (there) m->lattice = types[i];
+    }
+    return LT_OK;
+}
+
+/* Where the tensor's numbers are. Packed ones are as many as its shape says; reading them checks the parts. */
+static lt_status find_source(const lti_conversion *c, lti_moving *m)
+{
+    const lt_model *model = c->model;
+    if (!model->weights.gguf && lti_packed_has(&model->packed, &model->weights, m->source)) {
+        LTI_TRY(lti_packed_check(&model->packed, &model->weights, &m->t, m->source));
+        m->packed = true;
+        LTI_TRY(find_lattice(c, m));
+        m->w = (lti_weight){.name = m->source, .type = LT_F32, .rank = m->t.rank, .shape = m->t.shape, .elements = 1};
+        for (int k = 0; k < m->t.rank; k++) m->w.elements *= m->t.shape[k];
+        return LT_OK;
+    }
+    if (!lti_weights_find(&model->weights, m->source, &m->w))
+        return lti_fail(c->ctx, LT_EFORMAT, "%s: tensor '%s' is missing", lti_weights_path(&model->weights), m->source);
+    return lti_weights_check(&model->weights, &m->w, &m->t, c->from.conv1d, "the config");
+}
+
 static lt_status list_tensor(void *user, const lti_tensor *t)
 {
     lti_conversion *c = user;
     const lt_model *model = c->model;
     bool gguf = model->weights.gguf != NULL;
     lti_moving *m = &c->list[c->count];
-    char source[160], hf[160];
+    char hf[160];
     *m = (lti_moving){.all = c, .t = *t};
     lti_hf_name(t, model->prefix, hf, sizeof hf);
-    snprintf(source, sizeof source, "%s", gguf ? t->name : hf);
+    snprintf(m->source, sizeof m->source, "%s", gguf ? t->name : hf);
     snprintf(m->name, sizeof m->name, "%s", c->to_gguf ? t->name : hf);
-    if (!lti_weights_find(&model->weights, source, &m->w))
-        return lti_fail(c->ctx, LT_EFORMAT, "%s: tensor '%s' is missing", lti_weights_path(&model->weights), source);
-    LTI_TRY(lti_weights_check(&model->weights, &m->w, t, c->from.conv1d, "the config"));
+    LTI_TRY(find_source(c, m));
     bool reversed = c->to.conv1d && t->layout == LTI_CONV1D && t->rank == 2;
     for (int k = 0; k < t->rank; k++) m->shape[k] = t->shape[reversed ? t->rank - 1 - k : k];
-    m->type = c->to_gguf ? gguf_type(c, t, &m->w) : hf_type(c, &m->w, c->count);
+    if (c->to_gguf && !c->typed && m->packed)
+        m->type = m->lattice;
+    else
+        m->type = c->to_gguf ? gguf_type(c, t, &m->w) : hf_type(c, &m->w, c->count);
     if (!c->to_gguf && lti_layout_shift(t, c->from, c->to)) m->own = carried_norm(c, t, &m->w);
     c->count++;
     return LT_OK;
@@ -195,6 +245,15 @@ static void describe(lti_conversion *c)
         if (tensors[i])
             lti_text_format(&c->report, "%s: %lld tensors, %lld bytes\n", lt_dtype_name((lt_dtype)i),
                             (long long)tensors[i], (long long)bytes[i]);
+    int kept = 0, packed = 0;
+    for (int i = 0; i < c->count; i++) {
+        const lti_moving *m = &c->list[i];
+        bool same = m->packed && m->lattice != LT_F32 && m->type == m->lattice;
+        kept += same, packed += m->packed && !same;
+    }
+    if (kept) lti_text_format(&c->report, "kept: %d quantized weights with the codes and scales they have\n", kept);
+    if (packed)
+        lti_text_format(&c->report, "unpacked: %d quantized weights to the numbers their codes stand for\n", packed);
     for (int i = 0; i < lti_weights_count(&c->model->weights); i++) {
         lti_weight w;
         lti_weights_at(&c->model->weights, i, &w);

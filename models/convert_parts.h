@@ -21,6 +21,9 @@ typedef struct lti_moving {
     lt_dtype type;         /* it is to have; LT_F32: 4-byte floats */
     const void *own;       /* these floats instead of w's values, [elements], of any alignment; or NULL */
     const lt_real *values; /* w's values, where they lie in memory and not in a file; or NULL */
+    bool packed;           /* by another program (packed.h), under the name `source`: w has no bytes */
+    lt_dtype lattice;      /* of a packed one: q4_0 or q8_0 where it has these very numbers, else LT_F32 */
+    char source[160];
     char name[160];
     int64_t shape[2];
 } lti_moving;

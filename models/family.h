@@ -60,7 +60,7 @@ typedef struct lti_family {
 } lti_family;
 
 extern const lti_family lti_family_llama, lti_family_qwen2, lti_family_qwen3, lti_family_gemma3, lti_family_gpt2,
-    lti_family_bert;
+    lti_family_bert, lti_family_bitnet;
 
 const lti_family *lti_family_of(lt_family id);
 const lti_family *lti_family_named(const char *name);         /* NULL when there is none */

@@ -99,6 +99,7 @@ static const char *const known_keys[] = {
     "tensor_data_layout",
     "pooling_type",
     "classifier.output_labels",
+    "hidden_activation",
     "use_parallel_residual", /* written for other users of the same architecture name */
 };
 
@@ -316,6 +317,20 @@ static lt_status read_gemma3(const keys *k, lt_transformer_config *c)
     return read_number(k, "rope.freq_base_swa", &c->rope_theta_local);
 }
 
+/* llama.cpp's bitnet is SiLU without the key, and in older versions with it. No other family has one. */
+static lt_status read_activation(const keys *k, lt_transformer_config *c)
+{
+    char name[128];
+    lt_gguf_string text = {"", 0};
+    if (!lt_gguf_get(k->gguf, full_key(k, "hidden_activation", name))) return LT_OK;
+    lt_gguf_text(k->gguf, name, &text);
+    bool silu = is_text(text, "silu"), relu2 = is_text(text, "relu2");
+    if (relu2) c->activation = LT_RELU2;
+    if (c->family == LT_BITNET && (silu || relu2)) return LT_OK;
+    return lti_fail(k->ctx, LT_EUNSUPPORTED, "%s: key '%s' is '%.*s', which lathe does not implement for %s", k->path,
+                    name, (int)(text.bytes < 40 ? text.bytes : 40), text.text, k->arch);
+}
+
 /* Parts of a split file open alone, and would be half a model. */
 static lt_status refuse_split(lt_ctx *ctx, const lt_gguf *gguf)
 {
@@ -352,6 +367,7 @@ static lt_status fill(const keys *k, const lti_family *family, lt_transformer_co
     LTI_TRY(read_number(k, "attention.layer_norm_epsilon", &c->norm_eps));
     c->window = 0;
     LTI_TRY(read_count(k, "attention.sliding_window", false, &c->window));
+    LTI_TRY(read_activation(k, c));
     if (family->learned_positions) return LT_OK;
     LTI_TRY(read_number(k, "rope.freq_base", &c->rope_theta));
     LTI_TRY(read_scaling(k, c));

@@ -146,16 +146,33 @@ static double usual_scale(const lt_transformer_config *c)
     return 1 / sqrt(of_27b ? (double)c->dim / (double)c->heads : (double)lti_head_dim(c));
 }
 
+/* What llama.cpp's graph of bitnet leaves no place for: it would not load the tensors. */
+static lt_status check_bitnet(const writer *w)
+{
+    const lt_transformer_config *c = w->c;
+    lt_rope_scaling_kind scaling = c->rope_scaling.kind;
+    const char *what = !c->tied                        ? "a head of its own (tie_word_embeddings is false)"
+                       : c->qkv_bias || c->output_bias ? "biases"
+                       : scaling == LT_ROPE_LLAMA3 || scaling == LT_ROPE_FACTORS ? "factors of rotary positions"
+                                                                                 : NULL;
+    if (!what) return LT_OK;
+    return lti_fail(w->ctx, LT_EUNSUPPORTED, "convert: GGUF's bitnet has no place for %s; other programs refuse it",
+                    what);
+}
+
 static lt_status check(const writer *w)
 {
     const lt_transformer_config *c = w->c;
     lt_activation activation = c->family == LT_GEMMA3 || c->family == LT_GPT2 ? LT_GELU_TANH
                                : c->family == LT_BERT                         ? LT_GELU
                                                                               : LT_SILU;
-    if (c->activation == activation) return LT_OK;
-    return lti_fail(w->ctx, LT_EUNSUPPORTED,
-                    "convert: GGUF has no key for the activation of %s: other programs would compute another model",
-                    w->arch);
+    if (c->activation != activation)
+        return lti_fail(w->ctx, LT_EUNSUPPORTED,
+                        "convert: GGUF has no key for the activation of %s that all programs read: %s would run as %s, "
+                        "another model",
+                        w->arch, lti_activation_name(c->activation, "gelu_new"),
+                        lti_activation_name(activation, "gelu_new"));
+    return c->family == LT_BITNET ? check_bitnet(w) : LT_OK;
 }
 
 /* Keys that exist but that llama.cpp does not read for the family: lathe does, and the report says so. */

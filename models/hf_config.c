@@ -87,6 +87,7 @@ static const struct {
     {"gelu_new", LT_GELU_TANH},
     {"gelu_pytorch_tanh", LT_GELU_TANH},
     {"relu", LT_RELU},
+    {"relu2", LT_RELU2},
 };
 
 lt_status lti_config_activation(const lti_config_reader *r, const char *key, lt_activation *value)
@@ -100,13 +101,14 @@ lt_status lti_config_activation(const lti_config_reader *r, const char *key, lt_
             return LT_OK;
         }
     return lti_fail(r->ctx, LT_EUNSUPPORTED,
-                    "%s: '%s' is \"%s\"; lathe implements silu, gelu, gelu_new, gelu_pytorch_tanh and relu", r->path,
-                    key, json_string_value(v));
+                    "%s: '%s' is \"%s\"; lathe implements silu, gelu, gelu_new, gelu_pytorch_tanh, relu and relu2",
+                    r->path, key, json_string_value(v));
 }
 
 const char *lti_activation_name(lt_activation kind, const char *tanh_spelling)
 {
-    return kind == LT_SILU ? "silu" : kind == LT_GELU ? "gelu" : kind == LT_RELU ? "relu" : tanh_spelling;
+    if (kind == LT_GELU_TANH) return tanh_spelling;
+    return kind == LT_SILU ? "silu" : kind == LT_GELU ? "gelu" : kind == LT_RELU ? "relu" : "relu2";
 }
 
 /* ---- Reading ---- */
@@ -131,8 +133,8 @@ static lt_status find_family(const lti_config_reader *r, const lti_family **fami
                         "%s: it is a %s of lathe's own; this is possible for transformers only", r->path,
                         network->name);
     return lti_fail(r->ctx, LT_EUNSUPPORTED,
-                    "%s: model_type \"%s\" is not implemented; llama, mistral, qwen2, qwen3, gemma3_text, gpt2 and "
-                    "bert are",
+                    "%s: model_type \"%s\" is not implemented; llama, mistral, qwen2, qwen3, gemma3_text, gpt2, "
+                    "bert and bitnet are",
                     r->path, json_string_value(type));
 }
 

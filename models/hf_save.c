@@ -165,7 +165,8 @@ static lt_status check_known(const lt_model *m)
         const lt_param *p = lt_params_at(m->params, i);
         if (lt_param_role(p) == LT_WEIGHT && !lt_model_hf_name(m, lt_param_name(p), name, sizeof name))
             return lti_fail(m->ctx, LT_EUNSUPPORTED,
-                            "cannot save: '%s' is no tensor of a %s; save the model before folding its norms",
+                            "cannot save: '%s' is no tensor of a %s; save the model before folding its norms, or fold "
+                            "them by lt_model_fold",
                             lt_param_name(p), lt_model_family(m));
     }
     return LT_OK;

@@ -1,11 +1,12 @@
-/* llama.c - the Llama shape of network and its relatives: Llama, Qwen 2 and 3, Gemma 3.
+/* llama.c - the Llama shape of network and its relatives: Llama, Qwen 2 and 3, Gemma 3, BitNet.
  *
  *     x += W_o attention(rope(q), rope(k), v),  q, k, v = W n(x);    x += W_down (act(W_gate n(x)) * W_up n(x))
  *
  * with root-mean-square norms n. Relatives add biases (Qwen 2), norms on q and k (Qwen 3, Gemma 3), a norm after each
- * half, embeddings times sqrt(dim) and layers that see a window (Gemma 3): config flags, so that one function reads as
- * the papers do. Names inside lathe are those of GGUF; the table gives Hugging Face's beside them. The head layout of q
- * and k follows the file: Hugging Face keeps halves, GGUF's llama neighbours (rope_interleaved). */
+ * half, embeddings times sqrt(dim) and layers that see a window (Gemma 3), norms of what enters W_o and W_down (BitNet):
+ * config flags, so that one function reads as the papers do. Names inside lathe are those of GGUF; the table gives
+ * Hugging Face's beside them. The head layout of q and k follows the file: Hugging Face keeps halves, GGUF's llama
+ * neighbours (rope_interleaved). */
 #include "models/family.h"
 
 #include "autograd/op.h"
@@ -52,7 +53,7 @@ static lt_status each_of_block(const lt_transformer_config *c, int64_t layer, lt
     int64_t D = lti_head_dim(c), C = c->dim, F = c->hidden, H = c->heads, G = c->kv_heads, Q = H * D, K = G * D;
     double back = 0.02 / sqrt(2.0 * (double)c->layers); /* into the residual stream */
     double gain = c->norm_plus_one ? 0 : 1;
-    bool gemma = c->family == LT_GEMMA3, qkv = c->qkv_bias, qk = c->qk_norm;
+    bool gemma = c->family == LT_GEMMA3, bitnet = c->family == LT_BITNET, qkv = c->qkv_bias, qk = c->qk_norm;
     const row rows[] = {
         {true, "attn_norm.weight", "input_layernorm.weight", 1, {C}, 0, gain, LTI_NORM},
         {true, "attn_q.weight", "self_attn.q_proj.weight", 2, {Q, C}, 0.02, 0, LTI_HEADS, H},
@@ -63,6 +64,7 @@ static lt_status each_of_block(const lt_transformer_config *c, int64_t layer, lt
         {qkv, "attn_v.bias", "self_attn.v_proj.bias", 1, {K}},
         {qk, "attn_q_norm.weight", "self_attn.q_norm.weight", 1, {D}, 0, gain, LTI_NORM},
         {qk, "attn_k_norm.weight", "self_attn.k_norm.weight", 1, {D}, 0, gain, LTI_NORM},
+        {bitnet, "attn_sub_norm.weight", "self_attn.attn_sub_norm.weight", 1, {Q}, 0, gain, LTI_NORM},
         {true, "attn_output.weight", "self_attn.o_proj.weight", 2, {C, Q}, back},
         {c->output_bias, "attn_output.bias", "self_attn.o_proj.bias", 1, {C}},
         {gemma, "post_attention_norm.weight", "post_attention_layernorm.weight", 1, {C}, 0, gain, LTI_NORM},
@@ -78,6 +80,7 @@ static lt_status each_of_block(const lt_transformer_config *c, int64_t layer, lt
         {c->mlp_bias, "ffn_gate.bias", "mlp.gate_proj.bias", 1, {F}},
         {true, "ffn_up.weight", "mlp.up_proj.weight", 2, {F, C}, 0.02},
         {c->mlp_bias, "ffn_up.bias", "mlp.up_proj.bias", 1, {F}},
+        {bitnet, "ffn_sub_norm.weight", "mlp.ffn_sub_norm.weight", 1, {F}, 0, gain, LTI_NORM},
         {true, "ffn_down.weight", "mlp.down_proj.weight", 2, {C, F}, back},
         {c->mlp_bias, "ffn_down.bias", "mlp.down_proj.bias", 1, {C}},
         {gemma, "post_ffw_norm.weight", "post_feedforward_layernorm.weight", 1, {C}, 0, gain, LTI_NORM},
@@ -124,11 +127,19 @@ static lt_rope_config rope_of(const lt_transformer_config *c, bool local)
 {
     lt_rope_config rope;
     lt_rope_config_init(&rope);
-    rope.interleaved = c->rope_interleaved;
     bool own = local && c->rope_theta_local > 0;
     rope.theta = own ? c->rope_theta_local : c->rope_theta;
     if (!own) rope.scaling = c->rope_scaling;
     return rope;
+}
+
+/* Neighbours that are rotated together become halves, so that the sums over a head run in one order whatever file the
+ * weights are in: with activations rounded to int8 the last bit of a float tips codes, which is 5e-5 of a perplexity. */
+static lt_t as_halves(lt_t x)
+{
+    int64_t B = lt_dim(x, 0), T = lt_dim(x, 1), n = lt_dim(x, 2), D = lt_dim(x, 3);
+    lt_t pairs = lt_reshape(x, 5, (int64_t[]){B, T, n, D / 2, 2});
+    return lt_reshape(lt_permute(pairs, (int[]){0, 1, 2, 4, 3}), 4, (int64_t[]){B, T, n, D});
 }
 
 /* x [B, T, n D] -> [B, T, n, D], normed over D where the family does so, then rotated. */
@@ -137,6 +148,7 @@ static lt_t rotated(const lt_transformer_config *c, lt_t x, int64_t n, const cha
 {
     x = lt_reshape(x, 4, (int64_t[]){lt_dim(x, 0), lt_dim(x, 1), n, lti_head_dim(c)});
     if (c->qk_norm) x = norm(c, x, qk_norm);
+    if (c->rope_interleaved) x = as_halves(x);
     return lt_rope(x, first, rope);
 }
 
@@ -155,14 +167,16 @@ static lt_t attention(const lt_transformer_config *c, lt_t x, const lt_model_inp
     lt_t v = lt_reshape(lt_nn_linear(x, "attn_v"), 4, (int64_t[]){B, T, G, D});
     k = lti_through_cache(k, "cache_k", in->first); /* [B, S, G, D] */
     v = lti_through_cache(v, "cache_v", in->first);
-    lt_t o = lt_attention(q, k, v, in->first, &how); /* [B, T, H, D] */
-    return lt_nn_linear(lt_reshape(o, 3, (int64_t[]){B, T, H * D}), "attn_output");
+    lt_t o = lt_reshape(lt_attention(q, k, v, in->first, &how), 3, (int64_t[]){B, T, H * D});
+    if (c->family == LT_BITNET) o = norm(c, o, "attn_sub_norm");
+    return lt_nn_linear(o, "attn_output");
 }
 
 static lt_t feed_forward(const lt_transformer_config *c, lt_t x)
 {
     lt_t gate = lt_nn_linear(x, "ffn_gate"), up = lt_nn_linear(x, "ffn_up");
     lt_t h = c->activation == LT_SILU ? lt_swiglu(gate, up) : lt_mul(lti_activation(gate, c->activation), up);
+    if (c->family == LT_BITNET) h = norm(c, h, "ffn_sub_norm");
     return lt_nn_linear(h, "ffn_down");
 }
 
@@ -223,6 +237,12 @@ static void gemma3_defaults(lt_transformer_config *c)
     c->window_pattern = 6;
 }
 
+/* SiLU and a tied head are what llama.cpp's graph has; config.json of others may say relu2. */
+static void bitnet_defaults(lt_transformer_config *c)
+{
+    c->rope_theta = 5e5;
+}
+
 const lti_family lti_family_llama = {
     .id = LT_LLAMA,
     .name = "llama",
@@ -274,6 +294,20 @@ const lti_family lti_family_gemma3 = {
     .architecture = "Gemma3ForCausalLM",
     .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
     .defaults = gemma3_defaults,
+    .read_json = lti_llama_read_json,
+    .write_json = lti_llama_write_json,
+    .each = each,
+    .hidden = hidden,
+};
+
+const lti_family lti_family_bitnet = {
+    .id = LT_BITNET,
+    .name = "bitnet",
+    .model_types = "|bitnet|",
+    .model_type = "bitnet",
+    .architecture = "BitNetForCausalLM",
+    .prefixes = {"model.", ""},
+    .defaults = bitnet_defaults,
     .read_json = lti_llama_read_json,
     .write_json = lti_llama_write_json,
     .each = each,

@@ -1,4 +1,4 @@
-/* llama_config.c - config.json of Llama, Mistral, Qwen 2, Qwen 3 and Gemma 3.
+/* llama_config.c - config.json of Llama, Mistral, Qwen 2, Qwen 3, Gemma 3 and BitNet.
  *
  * Both spellings of the rotary options are known: rope_theta and rope_scaling (and rope_local_base_freq), or
  * rope_parameters, which Gemma nests by kind of layer. Which layers see a window is said by layer_types, or by older
@@ -187,7 +187,7 @@ static lt_status read_window(const lti_config_reader *r, lt_transformer_config *
 {
     bool gemma = c->family == LT_GEMMA3, mistral = is_mistral(r), used = gemma || mistral;
     c->window = 0;
-    if (c->family == LT_LLAMA && !mistral) return LT_OK;
+    if (c->family == LT_BITNET || (c->family == LT_LLAMA && !mistral)) return LT_OK;
     if (!used) LTI_TRY(lti_config_bool(r, "use_sliding_window", &used));
     if (!used || (!gemma && json_is_null(json_object_get(r->json, "sliding_window")))) return LT_OK;
     if (gemma && json_is_null(json_object_get(r->json, "sliding_window")))
@@ -245,6 +245,7 @@ static void missing_keys(const lti_config_reader *r, lt_transformer_config *c)
     c->context = gemma || mistral ? 131072 : c->family == LT_LLAMA ? 2048 : 32768;
     if (gemma || c->family == LT_QWEN3) c->head_dim = gemma ? 256 : 128;
     if (gemma) c->vocab = 262208, c->heads = 8;
+    if (c->family == LT_BITNET) c->norm_eps = 1e-5, c->rope_theta = 5e5, c->context = 2048, c->activation = LT_RELU2;
 }
 
 /* Absent it is the class's number, null means as many as heads. */
@@ -252,7 +253,7 @@ static lt_status read_kv_heads(const lti_config_reader *r, lt_transformer_config
 {
     c->kv_heads = c->heads;
     if (!json_object_get(r->json, "num_key_value_heads") && (c->family != LT_LLAMA || is_mistral(r)))
-        c->kv_heads = c->family == LT_GEMMA3 ? 4 : c->family == LT_LLAMA ? 8 : 32;
+        c->kv_heads = c->family == LT_GEMMA3 ? 4 : c->family == LT_BITNET ? 5 : c->family == LT_LLAMA ? 8 : 32;
     return lti_config_count(r, "num_key_value_heads", false, &c->kv_heads);
 }
 

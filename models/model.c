@@ -249,3 +249,18 @@ bool lt_model_checkpoints(const lt_model *model)
     if (!model->network) return model->config.checkpoint;
     return model->network->recomputes && *model->network->recomputes(&copy);
 }
+
+/* ---- Folding ---- */
+
+lt_status lt_model_fold(lt_model *model)
+{
+    if (model->network != &lti_network_cnn)
+        return lti_fail(model->ctx, LT_EUNSUPPORTED, "fold: a %s has no batch norms; a cnn has",
+                        lt_model_family(model));
+    if (model->frozen)
+        return lti_fail(model->ctx, LT_EINVAL, "fold: the model was opened frozen; open it with lt_model_open");
+    if (model->net.cnn.folded) return LT_OK;
+    LTI_TRY(lt_cnn_fold(model->params, &model->net.cnn));
+    model->net.cnn.folded = true;
+    return LT_OK;
+}

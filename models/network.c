@@ -159,6 +159,7 @@ static lt_status read_widths(const lti_config_reader *r, const lti_network_key *
 static lt_status read_key(const lti_config_reader *r, const lti_network_key *key)
 {
     const json_t *value = json_object_get(r->json, key->name);
+    if (key->optional && !value) return LT_OK;
     if (key->widths) return read_widths(r, key, value);
     if (key->count) {
         if (!json_is_integer(value) || json_integer_value(value) < 0)
@@ -262,7 +263,9 @@ json_t *lti_network_to_json(const lti_network *network, const lti_network_config
     int n = network->keys(&copy, keys);
     json_t *json = json_pack("{s:s,s:s}", "model_type", network->model_type, "dtype", dtype);
     bool failed = !json;
-    for (int i = 0; i < n && !failed; i++) failed = json_object_set_new(json, keys[i].name, value_of(&keys[i])) != 0;
+    for (int i = 0; i < n && !failed; i++)
+        if (!keys[i].optional || *keys[i].flag)
+            failed = json_object_set_new(json, keys[i].name, value_of(&keys[i])) != 0;
     if (labels && !failed) failed = json_object_set_new(json, "id2label", json_deep_copy(labels)) != 0;
     if (!failed) return json;
     json_decref(json);

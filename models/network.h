@@ -21,6 +21,7 @@ typedef struct lti_network_key {
     int64_t *count; /* from 0 */
     double *number;
     bool *flag;
+    bool optional;          /* a flag that is left out of files where it is false */
     lt_cnn_kind *depthwise; /* a flag */
     lt_mlp_config *widths;  /* 256/128; in config.json a list */
 } lti_network_key;

@@ -99,6 +99,7 @@ static lt_status use_stored(const loader *l, const lti_weight *w, const lti_tens
 /* Numbers of quantized weights are trained and read as lt_real: the packing is another program's. */
 static lt_status load_packed(const loader *l, const lti_tensor *t, const char *name)
 {
+    LTI_TRY(lti_packed_check(&l->model->packed, &l->model->weights, t, name));
     LTI_TRY(copy_real(l, NULL, t, name));
     if (l->model->frozen) lt_param_set_trainable(lt_params_find(l->model->params, t->name), false);
     return LT_OK;
@@ -221,12 +222,6 @@ static lt_status fill_from_directory(lt_model *m, const char *directory, const c
                        : !lti_file_exists(config) ? no_config(m->ctx, directory)
                                                   : lti_json_read(m->ctx, config, CONFIG_LIMIT, &m->json);
     if (status == LT_OK) status = lti_packed_take(m->ctx, config, m->json, &m->packed);
-    if (status == LT_OK && m->files_only && m->packed.packing != LTI_PACKED_NONE)
-        status =
-            lti_fail(m->ctx, LT_EUNSUPPORTED,
-                     "%s: 'quantization_config' is set; its weights can be evaluated and trained on, but lathe does "
-                     "not implement converting them",
-                     config);
     if (status == LT_OK) status = read_config(m, config);
     lti_free(m->ctx, config);
     LTI_TRY(status);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KNOWN "gptq, awq, bitsandbytes (4 bits) and compressed-tensors (int-quantized)"
+#define KNOWN "gptq, awq, bitsandbytes (4 bits), compressed-tensors (int-quantized) and bitnet (offline)"
 
 /* ---- quantization_config ---- */
 
@@ -107,13 +107,29 @@ static lt_status read_compressed(const reader *r, lti_packed *p)
     return LT_OK;
 }
 
+/* Absent keys are the class's: bitlinear, offline. Online, the file has floats that are rounded when they are used. */
+static lt_status read_ternary(const reader *r, lti_packed *p)
+{
+    const json_t *class = get(r, "linear_class"), *mode = get(r, "quantization_mode"), *norm = get(r, "use_rms_norm");
+    const char *name = class ? json_string_value(class) : "bitlinear", *when = json_string_value(mode);
+    if (!name || (strcmp(name, "bitlinear") && strcmp(name, "autobitlinear"))) return refuse(r, "linear_class", class);
+    if (mode && (!when || strcmp(when, "offline"))) return refuse(r, "quantization_mode", mode);
+    if (norm && !json_is_false(norm)) return refuse(r, "use_rms_norm", norm);
+    p->packing = LTI_PACKED_TERNARY;
+    p->scale_divides = strcmp(name, "bitlinear") == 0;
+    return LT_OK;
+}
+
 lt_status lti_packed_take(lt_ctx *ctx, const char *path, json_t *config, lti_packed *packed)
 {
     static const struct {
         const char *method;
         lt_status (*read)(const reader *r, lti_packed *packed);
-    } methods[] = {
-        {"gptq", read_gptq}, {"awq", read_awq}, {"bitsandbytes", read_bnb}, {"compressed-tensors", read_compressed}};
+    } methods[] = {{"gptq", read_gptq},
+                   {"awq", read_awq},
+                   {"bitsandbytes", read_bnb},
+                   {"compressed-tensors", read_compressed},
+                   {"bitnet", read_ternary}};
     *packed = (lti_packed){0};
     const reader r = {ctx, path, json_object_get(config, "quantization_config")};
     if (!r.json || json_is_null(r.json)) return LT_OK;
@@ -217,6 +233,7 @@ static const struct {
                          {".quant_state.bitsandbytes__fp4", false}},
                         lti_packed_read_bnb},
     [LTI_PACKED_COMPRESSED] = {{{".weight_scale", true}, {".weight_zero_point", true}}, lti_packed_read_compressed},
+    [LTI_PACKED_TERNARY] = {{{".weight_scale", true}}, lti_packed_read_ternary},
 };
 
 bool lti_packed_has(const lti_packed *p, const lti_weights *w, const char *name)
@@ -243,4 +260,35 @@ void lti_packed_parts(const lti_packed *p, const char *name, void (*visit)(void 
         lti_part_name(name, of->suffix, of->replaces, part);
         visit(user, part);
     }
+}
+
+enum { FEW = 1 << 16 }; /* numbers that need not be counted before memory is made for them */
+
+typedef struct part_sum {
+    const lti_weights *weights;
+    uint64_t bytes;
+} part_sum;
+
+static void add_part(void *user, const char *part)
+{
+    part_sum *sum = user;
+    lti_weight w;
+    if (lti_weights_find(sum->weights, part, &w)) sum->bytes += w.bytes;
+}
+
+lt_status lti_packed_check(const lti_packed *p, const lti_weights *w, const lti_tensor *t, const char *name)
+{
+    part_sum sum = {.weights = w};
+    int64_t n = 1;
+    bool fits = true;
+    for (int i = 0; i < t->rank && fits; i++) {
+        fits = t->shape[i] > 0 && n <= INT64_MAX / t->shape[i];
+        if (fits) n *= t->shape[i];
+    }
+    add_part(&sum, name);
+    lti_packed_parts(p, name, add_part, &sum);
+    if (fits && (n <= FEW || (uint64_t)n / 8 <= sum.bytes)) return LT_OK; /* of few, reading says what is missing */
+    return lti_fail(w->ctx, LT_EFORMAT,
+                    "%s: '%s' is packed in %llu bytes, too few for the shape that config.json gives it",
+                    lti_weights_path(w), name, (unsigned long long)sum.bytes);
 }

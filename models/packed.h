@@ -1,5 +1,6 @@
 /* packed.h - weights of Hugging Face directories that other programs quantized: what config.json's quantization_config
- * says of them, and the numbers they stand for. The byte layouts are at the top of packed_int.c and packed_bnb.c. */
+ * says of them, and the numbers they stand for. The byte layouts are at the top of packed_int.c, packed_bnb.c and
+ * packed_ternary.c. */
 #ifndef LTI_PACKED_H
 #define LTI_PACKED_H
 
@@ -11,8 +12,9 @@ typedef enum lti_packing {
     LTI_PACKED_NONE = 0,
     LTI_PACKED_GPTQ,
     LTI_PACKED_AWQ,
-    LTI_PACKED_BNB,       /* bitsandbytes, 4 bits */
-    LTI_PACKED_COMPRESSED /* compressed-tensors, "int-quantized": 8 bits */
+    LTI_PACKED_BNB,        /* bitsandbytes, 4 bits */
+    LTI_PACKED_COMPRESSED, /* compressed-tensors, "int-quantized": 8 bits */
+    LTI_PACKED_TERNARY     /* Transformers' BitNet */
 } lti_packing;
 
 /* Zero: nothing is packed. */
@@ -21,6 +23,7 @@ typedef struct lti_packed {
     int bits;            /* GPTQ: 2, 4 or 8 */
     int64_t group;       /* rows of the input that share a scale; -1: all */
     bool zeros_less_one; /* GPTQ's first format: zero points are stored less 1 */
+    bool scale_divides;  /* ternary: BitLinear, not AutoBitLinear */
 } lti_packed;
 
 /* Takes "quantization_config" out of a config.json that was read (path is for messages): what is left describes the
@@ -29,12 +32,23 @@ lt_status lti_packed_take(lt_ctx *ctx, const char *path, json_t *config, lti_pac
 
 /* Whether the tensor called `name` ("model.layers.0.mlp.up_proj.weight") is packed in these files. */
 bool lti_packed_has(const lti_packed *packed, const lti_weights *weights, const char *name);
+/* LT_EFORMAT when the parts have fewer than a bit a number of the tensor: before memory is made for them. */
+lt_status lti_packed_check(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t, const char *name);
 /* Its numbers, as lathe has the tensor: t->shape = [out, in]. LT_EFORMAT names the part that does not fit. */
 lt_status lti_packed_read(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t, const char *name,
                           lt_real *dst);
 /* Calls visit for each name of a part that the tensor may have. */
 void lti_packed_parts(const lti_packed *packed, const char *name, void (*visit)(void *user, const char *part),
                       void *user);
+
+/* The scale of every 32 numbers of a row, [out, in / 32], where the method has one for all of them. */
+enum { LTI_PACKED_BLOCK = 32 };
+lt_status lti_packed_scales(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t, const char *name,
+                            lt_real *scales, bool *there);
+/* The tensor as blocks of q4_0 or q8_0, where they hold the very numbers: codes and scales as they are; *there false where
+ * they do not (zero points, scales that are no f16). `blocks` NULL: only whether. */
+lt_status lti_packed_blocks(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t, const char *name,
+                            lt_dtype type, void *blocks, bool *there);
 
 /* ---- For the decoders ---- */
 enum { LTI_PART_NAME = 200 };
@@ -59,6 +73,8 @@ lt_status lti_packed_read_awq(const lti_packed *packed, const lti_weights *weigh
                               const char *name, lt_real *dst);
 lt_status lti_packed_read_compressed(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t,
                                      const char *name, lt_real *dst);
+lt_status lti_packed_read_ternary(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t,
+                                  const char *name, lt_real *dst);
 lt_status lti_packed_read_bnb(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t,
                               const char *name, lt_real *dst);
 

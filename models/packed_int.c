@@ -153,3 +153,57 @@ lt_status lti_packed_read_compressed(const lti_packed *p, const lti_weights *w, 
     lti_free(w->ctx, scale);
     return status;
 }
+
+/* ---- Scales of whole blocks ---- */
+
+/* [out, in / 32] of the words' scales; false where 32 columns are of several groups. */
+static bool spread_words(const word_parts *x, lt_real *scales)
+{
+    for (int64_t b = 0; b < x->in / LTI_PACKED_BLOCK; b++) {
+        int64_t first = b * LTI_PACKED_BLOCK, g = -1;
+        for (int64_t i = first; i < first + LTI_PACKED_BLOCK; i++) {
+            int64_t of = x->index ? (int64_t)word_at(x->index, i) : i / x->group;
+            if (g >= 0 && of != g) return false;
+            g = of;
+        }
+        for (int64_t o = 0; o < x->out; o++) scales[o * (x->in / LTI_PACKED_BLOCK) + b] = x->scale[g * x->out + o];
+    }
+    return true;
+}
+
+static lt_status word_scales(const lti_packed *p, const lti_weights *w, const lti_tensor *t, const char *name,
+                             lt_real *scales, bool *there)
+{
+    word_parts x;
+    bool gptq = p->packing == LTI_PACKED_GPTQ;
+    lt_status status = find_words(p, w, t, name, gptq ? 32 / p->bits : 8, gptq, &x);
+    if (status == LT_OK && gptq) status = check_index(w, name, &x);
+    if (status == LT_OK) *there = spread_words(&x, scales);
+    lti_free(w->ctx, x.scale);
+    return status;
+}
+
+static lt_status compressed_scales(const lti_weights *w, const lti_tensor *t, const char *name, lt_real *scales,
+                                   bool *there)
+{
+    int64_t per_row, out = t->shape[0], blocks = t->shape[1] / LTI_PACKED_BLOCK;
+    lt_real *scale;
+    LTI_TRY(scales_a_row(w, t, name, &per_row));
+    lti_part part = {".weight_scale", true, LT_STORED_REAL, 0, per_row ? out * per_row : 1, 0};
+    LTI_TRY(lti_part_numbers(w, name, &part, &scale));
+    *there = per_row == 0 || blocks % per_row == 0;
+    for (int64_t i = 0; i < out * blocks && *there; i++)
+        scales[i] = per_row ? scale[i / blocks * per_row + i % blocks / (blocks / per_row)] : scale[0];
+    lti_free(w->ctx, scale);
+    return LT_OK;
+}
+
+lt_status lti_packed_scales(const lti_packed *p, const lti_weights *w, const lti_tensor *t, const char *name,
+                            lt_real *scales, bool *there)
+{
+    *there = false;
+    if (t->rank != 2 || t->layout == LTI_CONV1D || t->shape[1] % LTI_PACKED_BLOCK) return LT_OK;
+    if (p->packing == LTI_PACKED_COMPRESSED) return compressed_scales(w, t, name, scales, there);
+    bool words = p->packing == LTI_PACKED_GPTQ || p->packing == LTI_PACKED_AWQ;
+    return words ? word_scales(p, w, t, name, scales, there) : LT_OK;
+}

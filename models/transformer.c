@@ -12,6 +12,7 @@
 static const lti_family *const families[LT_FAMILY_COUNT] = {
     [LT_LLAMA] = &lti_family_llama,   [LT_QWEN2] = &lti_family_qwen2, [LT_QWEN3] = &lti_family_qwen3,
     [LT_GEMMA3] = &lti_family_gemma3, [LT_GPT2] = &lti_family_gpt2,   [LT_BERT] = &lti_family_bert,
+    [LT_BITNET] = &lti_family_bitnet,
 };
 
 const lti_family *lti_family_of(lt_family id)
@@ -37,7 +38,7 @@ const lti_family *lti_family_of_model_type(const char *type)
 
 const char *lti_family_names(void)
 {
-    return "llama, qwen2, qwen3, gemma3, gpt2, bert";
+    return "llama, qwen2, qwen3, gemma3, gpt2, bert, bitnet";
 }
 
 const char *lt_family_name(lt_family family)
@@ -139,6 +140,17 @@ static lt_status check_rotary(lt_ctx *ctx, const char *name, const lt_transforme
                     (long long)c->rope_scaling.original_context, INT32_MAX);
 }
 
+/* The norm of what attention gives has dim gains in every file, and no program knows windows of it. */
+static lt_status check_bitnet(lt_ctx *ctx, const lt_transformer_config *c)
+{
+    if (c->family != LT_BITNET) return LT_OK;
+    if (lti_head_dim(c) * c->heads != c->dim)
+        return lti_fail(ctx, LT_EINVAL, "bitnet: %lld heads of %lld: heads times head_dim must be dim, which is %lld",
+                        (long long)c->heads, (long long)lti_head_dim(c), (long long)c->dim);
+    if (c->window == 0) return LT_OK;
+    return lti_fail(ctx, LT_EINVAL, "bitnet: has no window; leave it out, or take llama or qwen2");
+}
+
 lt_status lti_transformer_check(lt_ctx *ctx, const lt_transformer_config *c)
 {
     if (c->size != sizeof *c) return lti_fail(ctx, LT_EINVAL, "transformer: call lt_transformer_config_init first");
@@ -153,6 +165,7 @@ lt_status lti_transformer_check(lt_ctx *ctx, const lt_transformer_config *c)
                         "%s: %lld heads of %lld with %lld kv_heads: heads times head_dim must be dim, and "
                         "every head has its own keys",
                         name, (long long)c->heads, (long long)lti_head_dim(c), (long long)c->kv_heads);
+    LTI_TRY(check_bitnet(ctx, c));
     LTI_TRY(check_numbers(ctx, name, c));
     return family->learned_positions ? LT_OK : check_rotary(ctx, name, c);
 }
@@ -222,6 +235,7 @@ lt_t lti_activation(lt_t x, lt_activation kind)
     case LT_GELU: return lt_gelu(x);
     case LT_GELU_TANH: return lt_gelu_tanh(x);
     case LT_RELU: return lt_relu(x);
+    case LT_RELU2: return lt_square(lt_relu(x));
     case LT_SILU:
     default: return lt_silu(x);
     }

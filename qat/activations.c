@@ -4,7 +4,8 @@
  * multiply in integers they do, and otherwise (weights fake-quantized in f32) with the numbers the codes stand for. So
  * training, evaluation and the deployed runtime round the same numbers the same way.
  *
- * runtime: the weight's type decides, as in llama.cpp; a weight that stays f32 or 16 bits wide leaves x as it is.
+ * runtime: the weight's type decides, as in llama.cpp; a weight that stays f32 or 16 bits wide leaves x as it is, and a
+ * ternary one has what the types have that ternary weights are exported in.
  * int8_token: wherever the weight is on a grid, and in every linear layer when no weight is meant to be on one.
  * int8_static: the same sites, convolutions and recurrent layers among them, as f32 numbers on the grid that was
  * observed (observers.c): what runs in integers is the network that is made of it (lathe/int8.h). */
@@ -45,7 +46,7 @@ static lt_dtype type_for(const lt_quant_policy *policy, const lt_site *site)
     bool lattice = lt_dtype_is_lattice(stored); /* codes as a file has them: nothing is left for the policy to choose */
     lt_scheme scheme = lattice ? lt_scheme_of(stored) : lt_quant_scheme(policy, site->param);
     switch (policy->activations) {
-    case LT_ACT_RUNTIME: return scheme.kind == LT_SCHEME_TYPE ? lt_activation_type(scheme.type) : LT_F32;
+    case LT_ACT_RUNTIME: return lti_quant_pair(&scheme);
     case LT_ACT_INT8_TOKEN:
         if (!lt_scheme_is_float(&scheme)) return LT_I8;
         return lti_quant_weights_stay(policy) && site->kind == LT_SITE_LINEAR ? LT_I8 : LT_F32;

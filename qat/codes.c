@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "kernels/integer.h"
 #include "kernels/lattice/nested_scales.h"
+#include "qat/kept_scales.h"
 #include "qat/learned_scales.h"
 #include "qat/policy.h"
 
@@ -30,11 +31,14 @@ lt_status lti_quant_check_finite(const lt_params *params, const lt_quant_policy 
     return LT_OK;
 }
 
-/* dst (any type) = src (f32). */
-static void encode(const lt_param *src, lt_param *dst)
+/* dst (any type) = src (f32); kept: the blocks whose scales it is put on, or NULL. */
+static void encode(const lt_param *src, const lt_param *kept, lt_param *dst)
 {
     if (lt_param_type(dst) == LT_F32)
         memcpy(lt_param_data(dst), lt_param_read(src), lt_param_bytes(src));
+    else if (kept)
+        lti_encode_again(lt_param_count(src), lt_param_read(src), lt_param_type(dst), lt_param_read(kept),
+                         lt_param_data(dst));
     else
         lti_encode(lt_param_count(src), lt_param_read(src), lt_param_type(dst), lt_param_data(dst));
     lt_param_touch(dst);
@@ -112,8 +116,10 @@ static lt_status convert_all(const lt_params *from, const lt_quant_policy *polic
         lt_scheme scheme = policy ? lt_quant_scheme(policy, src) : lt_scheme_of(LT_F32);
         if (scheme.kind != LT_SCHEME_TYPE)
             LTI_TRY(to_grid(from, policy, &scheme, src, dst));
+        else if (policy)
+            encode(src, lti_kept_find(from, policy, src), dst);
         else
-            (policy ? encode : decode)(src, dst);
+            decode(src, dst);
         if (scheme.double_scales) lti_double_scales(lt_param_count(dst) / lt_dtype_block(type), lt_param_data(dst));
     }
     return LT_OK;

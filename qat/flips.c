@@ -8,6 +8,7 @@
 #include "autograd/ops/freeze_codes.h"
 #include "autograd/ops/lattice_codes.h"
 #include "autograd/ops/lattice_convert.h"
+#include "qat/kept_scales.h"
 #include "qat/learned_scales.h"
 
 #include <math.h>
@@ -46,8 +47,14 @@ static lt_status lattice_rows(const sample *s, const lt_param *w, lt_dtype type,
     void *row = lti_alloc(ctx, bytes);
     if (!row) return LT_ENOMEM;
     const lt_real *x = lt_param_read(w);
+    const lt_param *kept = lti_kept_find(s->params, s->policy, w);
     for (int64_t r = 0; r < rows_of(s, w); r++) {
-        lti_encode(columns, x + r * s->stride * columns, type, row);
+        int64_t at = r * s->stride;
+        if (kept)
+            lti_encode_again(columns, x + at * columns, type, (const char *)lt_param_read(kept) + (size_t)at * bytes,
+                             row);
+        else
+            lti_encode(columns, x + at * columns, type, row);
         lti_lattice_codes(type, columns, row, codes + r * columns);
     }
     lti_free(ctx, row);

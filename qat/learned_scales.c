@@ -11,6 +11,7 @@
 #include "autograd/ops/freeze_codes.h"
 #include "base/text.h"
 #include "lathe/ops.h"
+#include "qat/kept_scales.h"
 #include "qat/observers.h"
 #include "qat/policy.h"
 
@@ -216,6 +217,7 @@ lt_status lt_qat_prepare(lt_params *params, const lt_quant_policy *policy)
                         policy->damping, policy->freeze_threshold);
     LTI_TRY(lti_quant_check_finite(params, policy));
     LTI_TRY(lti_observers_prepare(params, policy));
+    LTI_TRY(lti_kept_prepare(params, policy));
     int n = lt_params_count(params), frozen = 0; /* what is added stands behind and is no weight */
     for (int i = 0; i < n; i++) {
         lt_param *w = lt_params_at(params, i);
@@ -274,6 +276,7 @@ static lt_status restart_codes(const lt_params *params, const lt_quant_policy *p
 
 lt_status lti_qat_restart(lt_params *params, const lt_quant_policy *policy)
 {
+    lti_kept_refresh(params, policy);
     for (int i = 0; i < lt_params_count(params); i++) {
         const lt_param *w = lt_params_at(params, i);
         lt_scheme s;

@@ -10,7 +10,7 @@ lt_param *lti_learned_find(const lt_params *params, const lt_param *weight, cons
 /* Its value in the graph; nil and an error where there is none. */
 lt_t lti_learned_value(lt_graph *graph, const lt_param *weight, const char *what);
 
-/* Scales, offsets and frozen codes that lt_qat_prepare has made, started again from the weights as they are now: for
+/* Scales, offsets, kept blocks and frozen codes that lt_qat_prepare has made, started again from the weights as they are now: for
  * weights that were changed by something else than training on the grid. What is not there is not made. */
 lt_status lti_qat_restart(lt_params *params, const lt_quant_policy *policy);
 

@@ -66,6 +66,7 @@ lt_t lti_observed_input(lt_t x, const lt_site *site, const lt_quant_policy *poli
         snprintf(name, sizeof name, "%s:act_scale", site->name);
         scale = lt_params_find(params, name);
         if (scale) return lt_fake_quant_static(x, lt_param_value(g, scale), on);
+        if (policy->on_grid) return x; /* codes have the grids of all sites that were meant */
         return lti_graph_fail(g, LT_EINVAL,
                               "int8_static: there is no '%s': the model was not trained or calibrated with static "
                               "activations; take int8_token",

@@ -61,10 +61,15 @@ static lt_status check_scales(lt_ctx *ctx, const lt_quant_policy *p)
                     lt_scale_rule_name(p->scale));
 }
 
-/* Whether llama.cpp gives the weights activations to be multiplied with in integers. */
+lt_dtype lti_quant_pair(const lt_scheme *s)
+{
+    if (s->kind == LT_SCHEME_TERNARY) return lt_activation_type(LT_TQ2_0);
+    return s->kind == LT_SCHEME_TYPE ? lt_activation_type(s->type) : LT_F32;
+}
+
 static bool has_pair(const lt_scheme *s)
 {
-    return s->kind == LT_SCHEME_TYPE && lt_activation_type(s->type) != LT_F32;
+    return lti_quant_pair(s) != LT_F32;
 }
 
 static lt_status check_activations(lt_ctx *ctx, const lt_quant_policy *p)
@@ -74,7 +79,8 @@ static lt_status check_activations(lt_ctx *ctx, const lt_quant_policy *p)
         return lti_fail(ctx, LT_EINVAL,
                         "quantization: int8_static activations go with weights on an integer grid (int8, int4); no "
                         "runtime pairs them with a lattice: take runtime or int8_token");
-    if (p->activations == LT_ACT_RUNTIME && p->weights.kind != LT_SCHEME_TYPE && !p->mix && p->n_rules == 0)
+    if (p->activations == LT_ACT_RUNTIME && p->weights.kind != LT_SCHEME_TYPE && !has_pair(&p->weights) && !p->mix &&
+        p->n_rules == 0)
         return lti_fail(
             ctx, LT_EINVAL,
             "quantization: activations 'runtime' are those llama.cpp pairs with a lattice, and the weights' "
@@ -89,6 +95,18 @@ static lt_status check_activations(lt_ctx *ctx, const lt_quant_policy *p)
     return LT_OK;
 }
 
+static lt_status check_steps(lt_ctx *ctx, const lt_quant_policy *p)
+{
+    if (p->scale_every < 0 || p->scale_every > 1000000000)
+        return lti_fail(ctx, LT_EINVAL, "quantization: scale_every is %lld; it must be in 0 to 1e9",
+                        (long long)p->scale_every);
+    if (!p->integer_backward || p->activations == LT_ACT_RUNTIME || p->activations == LT_ACT_INT8_TOKEN) return LT_OK;
+    return lti_fail(ctx, LT_EINVAL,
+                    "quantization: an integer backward belongs to integer products, and activations '%s' make none; "
+                    "take runtime or int8_token, or leave it out",
+                    lt_activations_name(p->activations));
+}
+
 lt_status lti_quant_check(lt_ctx *ctx, const lt_quant_policy *policy)
 {
     if (!policy) return LT_OK;
@@ -101,6 +119,7 @@ lt_status lti_quant_check(lt_ctx *ctx, const lt_quant_policy *policy)
     for (int i = 0; i < policy->n_rules; i++)
         LTI_TRY(check_scheme(ctx, &policy->rules[i].scheme, policy->rules[i].pattern));
     LTI_TRY(check_activations(ctx, policy));
+    LTI_TRY(check_steps(ctx, policy));
     return check_scales(ctx, policy);
 }
 

@@ -6,6 +6,7 @@
 #include "autograd/ops/lattice_clip.h"
 #include "base/text.h"
 #include "lathe/ops.h"
+#include "qat/kept_scales.h"
 #include "qat/learned_scales.h"
 
 #include <string.h>
@@ -22,12 +23,13 @@ bool lti_qat_rows(const lt_quant_policy *p, const lt_site *site)
            p->gradient == LT_ROUND_STE && p->damping == 0;
 }
 
-static lt_t on_type(lt_t w, const lt_scheme *s, lt_round_gradient gradient)
+static lt_t on_type(lt_t w, const lt_scheme *s, const lt_quant_policy *p, const lt_param *param)
 {
     if (!lt_dtype_is_lattice(s->type)) return lt_cast(lt_cast(w, s->type), LT_F32);
-    lt_t codes = lti_quantize_type(w, s);
-    bool clips = gradient == LT_ROUND_CLIP_X || gradient == LT_ROUND_CLIP_CODE;
-    return clips ? lti_lattice_clip(codes, w, gradient) : codes;
+    lt_param *kept = lti_kept_find(lt_graph_params(w.graph), p, param);
+    lt_t codes = kept ? lti_requantize(w, lt_param_value(w.graph, kept)) : lti_quantize_type(w, s);
+    bool clips = p->gradient == LT_ROUND_CLIP_X || p->gradient == LT_ROUND_CLIP_CODE;
+    return clips ? lti_lattice_clip(codes, w, p->gradient) : codes;
 }
 
 static lt_t on_integers(lt_t w, const lt_scheme *s, const lt_quant_policy *p, const lt_param *param)
@@ -50,6 +52,16 @@ static lt_t on_integers(lt_t w, const lt_scheme *s, const lt_quant_policy *p, co
     return lt_fake_quant(w, s, &c);
 }
 
+/* Ternary numbers that a block of TQ2_0 holds to the last bit: products read its codes, as they will the file's. */
+static bool in_blocks(const lt_scheme *s, const lt_quant_policy *p, const lt_param *w)
+{
+    int64_t block = lt_dtype_block(LT_TQ2_0);
+    bool shared = s->per != LT_PER_GROUP || s->group % block == 0; /* all of a block have one scale */
+    return s->kind == LT_SCHEME_TERNARY && s->half_scales && shared && p->scale != LT_SCALE_LSQ_PLUS &&
+           p->gradient != LT_ROUND_PROX && lt_param_rank(w) == 2 && lt_param_shape(w)[1] % block == 0 &&
+           lti_ends_with(lt_param_name(w), ".weight");
+}
+
 lt_t lti_qat_weight(lt_t w, const lt_site *site, void *config)
 {
     const lt_quant_policy *p = config;
@@ -57,7 +69,8 @@ lt_t lti_qat_weight(lt_t w, const lt_site *site, void *config)
     if (lt_type(w) != LT_F32 || lt_scheme_is_float(&s)) return w;
     if (lti_qat_rows(p, site)) return lt_quantize_rows(w); /* the same codes, of numbers on the grid */
     if (p->on_grid) return w;
-    lt_t y = s.kind == LT_SCHEME_TYPE ? on_type(w, &s, p->gradient) : on_integers(w, &s, p, site->param);
+    lt_t y = s.kind == LT_SCHEME_TYPE ? on_type(w, &s, p, site->param) : on_integers(w, &s, p, site->param);
+    if (in_blocks(&s, p, site->param)) y = lt_quantize(y, LT_TQ2_0);
     if (p->damping == 0 || !lt_is_training(w.graph) || lt_is_nil(y)) return y;
     return lti_weight_damping(y, w, lt_scalar(w.graph, "qat_damping", 0));
 }

@@ -6,10 +6,9 @@ usage: check_export.py LATHE --model DIR --train TEXT --valid TEXT --ppl LLAMACP
 needs: gguf, and a program LLAMACPP_PPL: `LLAMACPP_PPL FILE.gguf TEXT --ctx N` prints "ppl X ..".
 
 Run by hand and never in CI. For every type a few steps of training with --qat TYPE --qat-activations runtime end in a
-.gguf. Printed are the perplexity of the final evaluation (activations rounded as llama.cpp rounds them), of the file in
+.gguf; GRID=TYPE trains on one and exports the other (ternary=tq2_0). Printed are the perplexity of the final evaluation (activations rounded as llama.cpp rounds them), of the file in
 lathe with and without that, and in llama.cpp. Missed when the codes read back do not give the final evaluation's loss
-bit for bit, when the file opened alone is more than 1e-4 off (its heads have their rows in another order, so that sums
-are rounded otherwise, and with rounded activations some codes with them), or llama.cpp more than 0.1 %."""
+bit for bit, when the file opened alone is more than 1e-6 off, or llama.cpp more than 0.1 %."""
 import argparse
 import json
 import math
@@ -21,7 +20,7 @@ import tempfile
 
 import gguf
 
-LIMIT_FILE, LIMIT_RUNTIME = 1e-4, 1e-3
+LIMIT_FILE, LIMIT_RUNTIME = 1e-6, 1e-3
 
 
 def run(*command):
@@ -39,11 +38,13 @@ def types_of(path):
 
 
 def check(o, kind, place):
-    name = kind.replace(":", "-")
+    grid, _, written = kind.partition("=")
+    name = kind.replace(":", "-").replace("=", "-")
     path, out = os.path.join(place, name + ".gguf"), os.path.join(place, "run-" + name)
     words = [o.lathe, "train", "--model", o.model, "--data", o.train, "--valid-data", o.valid, "--out", out, "--steps",
              str(o.steps), "--max-seq-length", str(o.ctx), "--batch-size", "2", "--learning-rate", "1e-5", "--qat",
-             kind, "--qat-activations", "runtime", "--export", path, "--json"]
+             grid, "--qat-activations", "runtime", "--export", path, "--json"]
+    words += ["--export-type", written] if written else []
     result = json.loads(run(*words))
     final = math.exp(result["valid_loss"])
     base = [o.lathe, "eval", "--model", path, "--data", o.valid, "--max-seq-length", str(o.ctx), "--json"]

@@ -38,8 +38,8 @@ import numpy as np
 import torch
 import transformers
 from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer,
-                          BertConfig, Gemma3TextConfig, GPT2Config, LlamaConfig, MistralConfig, PreTrainedTokenizerFast,
-                          Qwen2Config, Qwen3Config)
+                          BertConfig, BitNetConfig, Gemma3TextConfig, GPT2Config, LlamaConfig, MistralConfig,
+                          PreTrainedTokenizerFast, Qwen2Config, Qwen3Config)
 
 import goldens_gguf_tokenizers as vocabularies
 
@@ -93,6 +93,7 @@ CASES = {
     "qwen3": ("make_qwen2", Qwen3Config, {**SMALL, "head_dim": 32, "rope_parameters": rope(1e6)}),
     "gemma3": ("make_gemma", *gemma(6)),
     "gemma3-odd": ("make_gemma", *gemma(7, num_attention_heads=2, num_key_value_heads=1)),
+    "bitnet": ("make_llama3", BitNetConfig, {**SMALL, "hidden_act": "silu", "tie_word_embeddings": True}),
     "gpt2": ("make_gpt2", GPT2Config, dict(n_embd=64, n_layer=2, n_head=4, n_positions=256)),
     "bert": ("make_bert", BertConfig, dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_labels=3,
                                            num_attention_heads=4, max_position_embeddings=256,
@@ -275,6 +276,8 @@ def name_by_others(names, hf):
         return "cls." + hf.rsplit(".", 1)[1]
     if hf.startswith("classifier."):
         return "cls.output." + hf.rsplit(".", 1)[1]
+    for ours, theirs in (("attn_sub_norm", "inner_attn_ln"), ("ffn_sub_norm", "ffn_layernorm")):  # the first BitNet's
+        hf = hf.replace(ours, theirs)
     return names.get_name(hf.removeprefix("bert."), try_suffixes=(".weight", ".bias"))
 
 

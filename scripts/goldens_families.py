@@ -29,13 +29,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, BertConfig,
-                          Gemma3TextConfig, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config)
+                          BitNetConfig, Gemma3TextConfig, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config)
 
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
 VOCAB, CONTEXT = 40, 64
 SMALL = dict(vocab_size=VOCAB, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, head_dim=8, max_position_embeddings=CONTEXT, bos_token_id=1, eos_token_id=2)
+NARROW = {k: v for k, v in SMALL.items() if k != "head_dim"}
 ENCODERS = ("bert",)
 
 
@@ -89,7 +90,7 @@ CASES = {
         dict(sliding_window=None),
         dict(rope_parameters=None, rope_theta=10000.0)),
     "qwen2": (
-        Qwen2Config(**{k: v for k, v in SMALL.items() if k != "head_dim"}, rope_parameters=rope(1e6),
+        Qwen2Config(**NARROW, rope_parameters=rope(1e6),
                     tie_word_embeddings=True, use_sliding_window=True, sliding_window=5, max_window_layers=1),
         dict(layer_types=["full_attention"] * 2),
         dict(rope_parameters=None, rope_theta=1e6, layer_types=None)),
@@ -114,6 +115,15 @@ CASES = {
                    max_position_embeddings=24, num_labels=3, layer_norm_eps=1e-3),
         dict(layer_norm_eps=1e-5, hidden_act="gelu_new"),
         dict(position_embedding_type="absolute")),
+    "bitnet": (  # what GGUF files hold
+        BitNetConfig(**NARROW, rope_parameters=rope(100000.0), hidden_act="silu", tie_word_embeddings=True,
+                     rms_norm_eps=1e-3),
+        dict(hidden_act="relu2", rms_norm_eps=1e-5, rope_parameters=rope(100.0)),
+        dict(rope_parameters=None, rope_theta=100000.0)),
+    "bitnet_relu2": (  # what the published one computes, and every option of the class
+        BitNetConfig(**NARROW, rope_parameters=rope(500000.0), attention_bias=True),
+        dict(hidden_act="relu"),
+        dict(rope_parameters=None, hidden_act=None)),
 }
 
 

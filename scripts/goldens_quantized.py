@@ -3,7 +3,7 @@
 
     scripts/goldens_quantized.py [tests/golden/quantized]      (the tests read the result)
 
-needs: torch, safetensors, numpy, bitsandbytes (0.50), compressed-tensors (0.20), gptqmodel (7.7).
+needs: torch, safetensors, numpy, bitsandbytes (0.50), compressed-tensors (0.20), gptqmodel (7.7), transformers (5).
 
 Each file holds the parts of "w.weight" and "expected", f32. The packages multiply in the type of the scales: those that
 are f16 are widened first, so that products are exact. bitsandbytes' library overwrites the first value of the 8-bit map:
@@ -108,6 +108,20 @@ def awq_file(folder, w):
     save_file(parts, os.path.join(folder, "awq.safetensors"))
 
 
+def ternary_files(folder, w):
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    from transformers.integrations.bitnet import pack_weights, unpack_weights
+    mean = w.abs().mean()
+    codes = (w / mean).round().clamp(-1, 1)
+    packed = pack_weights(codes.clone())
+    assert torch.equal(unpack_weights(packed, torch.float32), codes)
+    for name, scale in (("bitlinear", 1 / mean), ("autobitlinear", mean)):
+        scale = scale.bfloat16().reshape(1)
+        read = codes / scale.float() if name == "bitlinear" else codes * scale.float()
+        save_file({"w.weight": packed, "w.weight_scale": scale, "expected": read.contiguous()},
+                  os.path.join(folder, name + ".safetensors"))
+
+
 def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else "tests/golden/quantized"
     os.makedirs(folder, exist_ok=True)
@@ -119,6 +133,7 @@ def main():
     gptq_file(folder, w, "gptq", True, torch.arange(IN) // GROUP)
     gptq_file(folder, w, "gptq_v2_act_order", False, torch.randperm(IN) % 2)
     awq_file(folder, w)
+    ternary_files(folder, w)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ def main():
           [("blk.0.attn_q_norm.weight", (6,))])
     write(f"{out}/ok-gemma3", "gemma3", {**rms, "attention.sliding_window": 16, "rope.freq_base_swa": 1e4,
                                          "attention.scale": 0.4, "attention.sliding_window_pattern": 3})
+    write(f"{out}/ok-bitnet", "bitnet", {**rms, "hidden_activation": "relu2"},
+          [("blk.0.attn_sub_norm.weight", (8,)), ("blk.0.ffn_sub_norm.weight", (12,))])
     write(f"{out}/ok-gpt2", "gpt2", ln)
     write(f"{out}/ok-bert", "bert", {**ln, "attention.causal": False, "pooling_type": 2},
           [("token_types.weight", (2, 8)), ("cls.output.weight", (3, 8))])

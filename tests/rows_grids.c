@@ -70,6 +70,7 @@ BUILD(lattice_clip, on_lattice(c, x[0]))
 BUILD(lattice_clip_grad, gradient(on_lattice(c, x[0]), x[1], x[0]))
 BUILD(double_scales,
       lt_dequantize(lti_quantize_type(x[0], &(lt_scheme){.type = (lt_dtype)c->arg[0], .double_scales = true})))
+BUILD(requantize, lt_dequantize(lti_requantize(x[0], lt_quantize(x[1], (lt_dtype)c->arg[0]))))
 BUILD(weight_damping, gradient(lti_weight_damping(quantized(c, x[0]), x[0], x[2]), x[1], x[0]))
 
 /* Codes start as 0, which no code of 4 bits is: all have flipped after one update, and are held. */
@@ -138,6 +139,25 @@ static void ts_formula_double_scales(const ts_case *c, const ts_tensor *x, ts_te
     free(blocks);
 }
 
+/* x[0] on the scales of x[1]; the re-coder's own judge is test_lattice_k.c. */
+static void ts_formula_requantized(const ts_case *c, const ts_tensor *x, ts_tensor *y)
+{
+    lt_dtype type = (lt_dtype)c->arg[0];
+    int64_t n = x[0].count;
+    lt_real *v = calloc((size_t)n, sizeof *v);
+    void *blocks = calloc((size_t)(n / 256), lt_dtype_bytes(type));
+    if (!v || !blocks) abort();
+    ts_make(y, x[0].rank, x[0].dim);
+    for (int k = 1; k >= 0; k--) {
+        for (int64_t i = 0; i < n; i++) v[i] = (lt_real)x[k].v[i];
+        (k ? lti_quantize : lti_recode)(type, n, v, blocks);
+    }
+    lti_dequantize(type, n, blocks, v);
+    for (int64_t i = 0; i < n; i++) y->v[i] = (double)v[i];
+    free(v);
+    free(blocks);
+}
+
 /* Q4_0 alone: its reach is -8 d .. 7 d, and d follows from the value that is largest. */
 static void ts_formula_grid_clipped(const ts_case *c, const ts_tensor *x, ts_tensor *y)
 {
@@ -175,6 +195,7 @@ CASES(clip) = {{1, {FIXED(3, 64)}, {LT_Q4_0, 0, 0, 0, LT_ROUND_CLIP_X}},
 CASES(clip_grad) = {{2, {FIXED(3, 64), FIXED(3, 64)}, {LT_Q4_0, 0, 0, 0, LT_ROUND_CLIP_X}},
                     {2, {FIXED(300, 64), FIXED(300, 64)}, {LT_Q4_0, 0, 0, 0, LT_ROUND_CLIP_CODE}}};
 CASES(doubled) = {{1, {FIXED(3, 64)}, {LT_NF4}}, {1, {FIXED(300, 128)}, {LT_FP4}}};
+CASES(recoded) = {{2, {FIXED(2, 256), FIXED(2, 256)}, {LT_Q4_K}}, {2, {FIXED(70, 512), FIXED(70, 512)}, {LT_Q3_K}}};
 CASES(damping) = {{3, {FIXED(3, 44), FIXED(3, 44), NUMBER(0.25)}, {INT, 4, 32}},
                   {3, {FIXED(300, 257), FIXED(300, 257), NUMBER(2)}, {INT, 4, 32}}};
 CASES(freeze) = {{1, {PARAM(3, 44)}, {INT, 4, 32}}, {1, {PARAM(300, 257)}, {INT, 4, 32}}};
@@ -187,6 +208,7 @@ const ts_row ts_rows_grids[] = {
     ROW(lattice_clip, grid_blocks, clip),
     ROW(lattice_clip_grad, grid_clipped, clip_grad),
     ROW(double_scales, double_scales, doubled),
+    ROW(requantize, requantized, recoded),
     ROW(weight_damping, grid_damped, damping),
     ROW(freeze_codes, grid_values, freeze, .writes = true),
     {0},

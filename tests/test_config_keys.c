@@ -14,6 +14,7 @@
 #define LLAMA "{\"model_type\":\"llama\"," SIZES HEADS ",\"max_position_embeddings\":64"
 #define MISTRAL "{\"model_type\":\"mistral\"," SIZES ",\"num_attention_heads\":8"
 #define QWEN2 "{\"model_type\":\"qwen2\"," SIZES ",\"num_attention_heads\":32,\"head_dim\":2"
+#define BITNET "{\"model_type\":\"bitnet\"," SIZES ",\"num_attention_heads\":8"
 #define GEMMA3 "{\"model_type\":\"gemma3_text\",\"hidden_size\":32,\"intermediate_size\":48,\"num_hidden_layers\":6"
 
 static lt_status read_text(lt_ctx *ctx, const char *text, lt_transformer_config *c)
@@ -50,6 +51,13 @@ static void missing_keys(void)
     TS_CHECK(c.vocab == 262208 && c.heads == 8 && c.kv_heads == 4 && c.head_dim == 256 && c.window == 4096 &&
                  c.window_pattern == 6 && c.context == 131072 && c.tied && c.rope_theta_local == 1e4,
              "gemma3's");
+    TS_REFUSED(ctx, read_text(ctx, BITNET "}", &c), LT_EFORMAT, "no multiple of kv_heads 5");
+    c = config_of(ctx, BITNET ",\"num_key_value_heads\":null}");
+    TS_CHECK(c.kv_heads == 8 && c.context == 2048 && c.rope_theta == 5e5 && c.norm_eps == 1e-5 && !c.tied &&
+                 c.activation == LT_RELU2 && !c.qkv_bias,
+             "bitnet's");
+    TS_REFUSED(ctx, read_text(ctx, BITNET ",\"num_key_value_heads\":4,\"head_dim\":8}", &c), LT_EFORMAT,
+               "heads times head_dim must be dim, which is 32");
     lt_ctx_free(ctx);
 }
 
@@ -273,6 +281,8 @@ static void other_keys(void)
         {COUNT("llama.attention.key_length_swa", 16), "'llama.attention.key_length_swa' is 16, but other heads have 8"},
         {COUNT("llama.attention.key_length_swa", 8), NULL},
         {NUMBER("llama.rope.scaling.attn_factor", 2), "attn_factor' is 2"},
+        {TEXT("llama.hidden_activation", "silu"),
+         "'llama.hidden_activation' is 'silu', which lathe does not implement"},
         {COUNT("llama.expert_count", 0), NULL},
         {COUNT("llama.expert_count", 8), "'llama.expert_count' is an option lathe does not implement"},
     };
@@ -284,6 +294,38 @@ static void other_keys(void)
         else
             TS_OK(p.ctx, read_keys(&p, &table[i].key, 1, false, &c));
     ts_close_place(&p);
+}
+
+/* bitnet alone has a key for its activation. */
+static void activation_key(void)
+{
+    static const char *const words[] = {NULL, "silu", "relu2", "gelu"};
+    static const float zeros[320];
+    for (int i = 0; i < LTI_COUNT(words); i++) {
+        const extra keys[] = {TEXT("general.architecture", "bitnet"),    COUNT("bitnet.context_length", 64),
+                              COUNT("bitnet.embedding_length", 32),      COUNT("bitnet.block_count", 1),
+                              COUNT("bitnet.feed_forward_length", 48),   COUNT("bitnet.attention.head_count", 4),
+                              TEXT("bitnet.hidden_activation", words[i])};
+        const lt_gguf_entry entry = {
+            .name = "token_embd.weight", .type = LT_F32, .rank = 2, .shape = {10, 32}, .data = zeros};
+        ts_place p = ts_open_place();
+        lt_transformer_config c;
+        lt_gguf_pair pairs[LTI_COUNT(keys)];
+        lt_gguf_string strings[LTI_COUNT(keys)];
+        lt_gguf *gguf = NULL;
+        float *own = NULL;
+        for (int k = 0; k < LTI_COUNT(keys); k++) add_pair(&pairs[k], &strings[k], &keys[k]);
+        TS_OK(p.ctx, lt_gguf_write(p.ctx, ts_at(&p, "b.gguf"), pairs, LTI_COUNT(keys) - !words[i], &entry, 1, NULL));
+        if (TS_OK(p.ctx, lt_gguf_open(p.ctx, ts_at(&p, "b.gguf"), &gguf))) {
+            if (i == 3)
+                TS_REFUSED(p.ctx, lti_config_from_gguf(p.ctx, gguf, &c, &own), LT_EUNSUPPORTED, "is 'gelu'");
+            else if (TS_OK(p.ctx, lti_config_from_gguf(p.ctx, gguf, &c, &own)))
+                TS_CHECK(c.family == LT_BITNET && c.tied && c.activation == (i == 2 ? LT_RELU2 : LT_SILU), "%s",
+                         words[i] ? words[i] : "nothing");
+        }
+        lt_gguf_close(gguf);
+        ts_close_place(&p);
+    }
 }
 
 /* ---- Many tensors ---- */
@@ -313,6 +355,7 @@ int lti_suite_config_keys(void)
                              {"inexpressible", inexpressible},
                              {"scaling keys of GGUF", scaling_keys},
                              {"other keys of GGUF", other_keys},
+                             {"activation key of GGUF", activation_key},
                              {"many tensors", many_tensors}};
     return ts_suite("config_keys", LTI_COUNT(tests), tests) || toy_one_thread("config_keys");
 }

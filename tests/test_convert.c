@@ -9,8 +9,8 @@
 #include <jansson.h>
 #include <math.h>
 
-static const char *const cases[] = {"llama", "llama3", "llama_linear", "llama_yarn", "mistral",
-                                    "qwen2", "qwen3",  "gemma3",       "gpt2",       "bert"};
+static const char *const cases[] = {"llama", "llama3", "llama_linear", "llama_yarn", "mistral", "qwen2",
+                                    "qwen3", "gemma3", "gpt2",         "bert",       "bitnet"};
 
 static void path_of(const ts_place *place, const char *name, char path[512])
 {

@@ -2,6 +2,7 @@
  * safetensors are in test_qat.c; llama.cpp's view is checked by scripts/check_export.py. */
 #include "lathe/gguf.h"
 #include "models/codes_gguf.h"
+#include "models/model.h"
 #include "tests/toys.h"
 
 #include <math.h>
@@ -20,7 +21,8 @@ static lt_quant_policy policy_of(lt_dtype type, lt_dtype embedding)
 static const char *const shapes[] = {"llama:layers=2,dim=32,hidden=48,heads=4,kv_heads=2,context=64,tied=0",
                                      "gemma3:layers=2,dim=32,hidden=64,heads=4,kv_heads=2,context=64",
                                      "gpt2:layers=2,dim=32,hidden=64,heads=4,context=64",
-                                     "qwen2:layers=2,dim=32,hidden=64,heads=4,kv_heads=2,context=64"};
+                                     "qwen2:layers=2,dim=32,hidden=64,heads=4,kv_heads=2,context=64",
+                                     "bitnet:layers=2,dim=32,hidden=64,heads=4,kv_heads=2,context=64"};
 static const lt_dtype types[][2] = {{LT_Q4_0, LT_Q8_0}, {LT_Q8_0, LT_F32}, {LT_BF16, LT_F16}, {LT_Q5_1, LT_Q4_1}};
 
 static void same_perplexity(ts_place *p, lt_model *m, const lt_quant_policy *policy, const char *path, const char *what)
@@ -158,6 +160,70 @@ static void ternary_weights(void)
     ts_close_place(&p);
 }
 
+/* Trained with scales of sixteen bits they are held to the last bit, and what they meet is rounded alike: the file's
+ * perplexity is the final evaluation's, bit for bit (GGUF has f32, also of the double build's norms). */
+static void ternary_to_the_bit(void)
+{
+    static const char *const words[] = {"ternary:half", "ternary:channel,half", "ternary:g256,half"};
+    static const lt_activations met[] = {LT_ACT_NONE, LT_ACT_RUNTIME, LT_ACT_INT8_TOKEN};
+    ts_place p = ts_open_place();
+    lt_model *m = toy_model(p.ctx, "bitnet:layers=1,dim=256,hidden=256,heads=4,kv_heads=2,context=64", 5), *file = NULL;
+    lt_dataset *text = toy_text(p.ctx, m, LT_SPLIT_ALL);
+    for (int i = 0; i < 6; i++) {
+        lt_quant_policy policy = policy_of(LT_F32, LT_F32), other = policy_of(i < 3 ? LT_TQ2_0 : LT_TQ1_0, LT_F32);
+        lt_quant_policy read = {.size = sizeof read, .activations = met[i % 3]};
+        lt_eval_result trained, shipped;
+        lt_export_options o;
+        lt_exported e;
+        lt_export_options_init(&o);
+        o.other = &other;
+        TS_OK(p.ctx, lt_scheme_parse(p.ctx, words[i % 3], &policy.weights));
+        policy.activations = met[i % 3];
+        if (!TS_OK(p.ctx, lt_export(m, &policy, ts_at(&p, "model.gguf"), &o, &e))) break;
+        TS_CHECK(!e.other && e.moved == 0, "%s: nothing moves, not even scales, by %g", words[i % 3], e.moved);
+        lt_string_free(p.ctx, e.report);
+        if (TS_OK(p.ctx, lt_model_with_codes(m, ts_at(&p, "model.gguf"), &file)) &&
+            TS_OK(p.ctx, lt_evaluate(m, text, &policy, 0, &trained)) &&
+            TS_OK(p.ctx, lt_evaluate(file, text, &read, 0, &shipped)))
+            TS_CHECK(fabs(trained.nll - shipped.nll) <= ts_tolerance(1e-7, 0) * trained.nll,
+                     "%s, %s: nll %.9g trained, %.9g of the file", words[i % 3], lt_activations_name(met[i % 3]),
+                     trained.nll, shipped.nll);
+        lt_model_free(file);
+        file = NULL;
+    }
+    lt_dataset_free(text);
+    lt_model_free(m);
+    ts_close_place(&p);
+}
+
+/* What llama.cpp's graph of bitnet does not compute, or does not load, is not written. */
+static void bitnets_without_a_place(void)
+{
+    const struct {
+        const char *init, *words;
+        lt_activation activation;
+        bool bias;
+    } cases[] = {{",tied=0", "no place for a head of its own", LT_SILU, false},
+                 {"", "relu2 would run as silu", LT_RELU2, false},
+                 {"", "no place for biases", LT_SILU, true}};
+    for (int i = 0; i < LTI_COUNT(cases); i++) {
+        ts_place p = ts_open_place();
+        char init[128];
+        lt_exported e;
+        snprintf(init, sizeof init, "bitnet:layers=1,dim=32,hidden=64,heads=4,kv_heads=2,context=64%s", cases[i].init);
+        lt_model *m = toy_model(p.ctx, init, 5);
+        m->config.activation = cases[i].activation;
+        m->config.output_bias = cases[i].bias;
+        if (cases[i].bias)
+            TS_OK(p.ctx,
+                  lt_params_add(m->params, "blk.0.attn_output.bias", LT_F32, 1, &(int64_t){32}, LT_WEIGHT, NULL));
+        lt_quant_policy policy = policy_of(LT_Q4_0, LT_F32);
+        TS_REFUSED(p.ctx, lt_export(m, &policy, ts_at(&p, "model.gguf"), NULL, &e), LT_EUNSUPPORTED, cases[i].words);
+        lt_model_free(m);
+        ts_close_place(&p);
+    }
+}
+
 /* ---- Keys and the card ---- */
 
 static bool key_is(const lt_gguf *g, const char *key, const char *value)
@@ -244,8 +310,13 @@ static void every_allocation_fails(void)
 
 int lti_suite_export(void)
 {
-    const ts_test tests[] = {{"exported files", exported_files},   {"the proof notices", proof_notices},
-                             {"other types", other_types},         {"ternary weights", ternary_weights},
-                             {"keys and the card", keys_and_card}, {"every allocation fails", every_allocation_fails}};
+    const ts_test tests[] = {{"exported files", exported_files},
+                             {"the proof notices", proof_notices},
+                             {"other types", other_types},
+                             {"ternary weights", ternary_weights},
+                             {"ternary to the bit", ternary_to_the_bit},
+                             {"bitnets without a place", bitnets_without_a_place},
+                             {"keys and the card", keys_and_card},
+                             {"every allocation fails", every_allocation_fails}};
     return ts_suite("export", LTI_COUNT(tests), tests) || toy_one_thread("export");
 }

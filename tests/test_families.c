@@ -8,8 +8,8 @@
 
 #include <math.h>
 
-static const char *const cases[] = {"llama", "llama3", "llama_linear", "llama_yarn", "mistral",
-                                    "qwen2", "qwen3",  "gemma3",       "gpt2",       "bert"};
+static const char *const cases[] = {"llama", "llama3", "llama_linear", "llama_yarn", "mistral", "qwen2",
+                                    "qwen3", "gemma3", "gpt2",         "bert",       "bitnet",  "bitnet_relu2"};
 
 enum { LONGEST = 64 };
 

@@ -73,6 +73,8 @@ static void refused_options(void)
         {"bert", "id2label", "{\"0\":\"x\"}", LT_EUNSUPPORTED, "'id2label' has 1 label, which means regression"},
         {"bert", "id2label", "3", LT_EFORMAT, "'id2label' is an integer; an object is needed"},
         {"bert", "layer_norm_eps", "0", LT_EFORMAT, "norm_eps"},
+        {"bitnet", "hidden_act", "\"mish\"", LT_EUNSUPPORTED, "'hidden_act' is \"mish\""},
+        {"bitnet", "head_dim", "8", LT_EFORMAT, "heads times head_dim must be dim"},
     };
     lt_ctx *ctx = lt_ctx_create(NULL);
     lt_transformer_config c;
@@ -203,7 +205,9 @@ static void new_models(void)
     static const char *const inits[] = {"gpt2:layers=1,dim=24,heads=3,hidden=40,context=50,norm_eps=1e-4",
                                         "gpt2:layers=2,dim=16,heads=2,hidden=64,context=20,tied=0",
                                         "bert:layers=1,dim=24,heads=3,hidden=40,context=50,types=3,classes=5",
-                                        "bert:layers=1,dim=16,hidden=24,heads=2,context=8,types=0"};
+                                        "bert:layers=1,dim=16,hidden=24,heads=2,context=8,types=0",
+                                        "bitnet:layers=1,dim=24,heads=4,kv_heads=2,hidden=40,context=50",
+                                        "bitnet:layers=1,dim=16,heads=2,hidden=24,context=8,tied=0"};
     for (int i = 0; i < LTI_COUNT(inits); i++) {
         ts_place p = ts_open_place();
         lt_model *a = toy_model(p.ctx, inits[i], 3), *b = NULL;

@@ -234,7 +234,8 @@ static void damaged_files(void)
         TS_OK(t.ctx, lt_tensors_open(t.ctx, p.path, &file))) {
         damaged(&t, &p, file, "head.bias", NULL, NULL, "layer 'head'");
         damaged(&t, &p, file, "stem.conv.codes", NULL, NULL, "layer 'stem.conv'");
-        damaged(&t, &p, file, NULL, "lathe.int8", "gru", "'gru'");
+        damaged(&t, &p, file, NULL, "lathe.int8", "gpt", "'gpt'");
+        damaged(&t, &p, file, NULL, "lathe.int8", "mlp", "'lathe.hidden'");
         damaged(&t, &p, file, NULL, "lathe.filters", "7", "layer 'stem.conv'");
         damaged(&t, &p, file, NULL, "lathe.filters", "many", "'many'");
         damaged(&t, &p, file, NULL, "lathe.size", NULL, "'lathe.size' is missing");

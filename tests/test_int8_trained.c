@@ -1,5 +1,5 @@
-/* test_int8_trained.c - an LSTM in integers against a composite in double, and a CNN of the digits that is trained,
- * folded, trained on with 8 bits, and loses next to nothing. */
+/* test_int8_trained.c - LSTM, GRU and perceptron in integers against composites in double, and a CNN of the digits that
+ * is trained, folded, trained on with 8 bits, and loses next to nothing. */
 #include "lathe/data.h"
 #include "lathe/int8.h"
 #include "lathe/nn.h"
@@ -25,14 +25,15 @@ static lt_quant_policy policy_of(int bits)
     return p;
 }
 
-/* ---- LSTM ---- */
+/* ---- Recurrent networks ---- */
 
 enum { STEPS = 7, TEXTS = 19, HIDDEN = 12, VOCAB = 11, INPUTS = 5, MOST_OUT = STEPS * VOCAB };
 
-static lt_rnn_config lstm_config(int kind)
+static lt_rnn_config config_of(int kind, bool gru)
 {
     lt_rnn_config c;
     lt_rnn_config_init(&c);
+    c.kind = gru ? LT_RNN_GRU : LT_RNN_LSTM;
     c.hidden = HIDDEN, c.layers = kind == 1 ? 1 : 2, c.context = STEPS;
     c.dim = kind == 2 ? HIDDEN : 8;
     c.vocab = kind == 1 ? 0 : VOCAB, c.inputs = kind == 1 ? INPUTS : 0;
@@ -63,13 +64,35 @@ static double rounded(double x, double scale)
     return fmin(fmax(rint(x / scale), -127), 127) * scale;
 }
 
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+/* What a cell makes of the sums of the input, a, and of the state, z; each gate's HIDDEN numbers in turn. */
+static void naive_cell(bool gru, const double *a, const double *z, double *cell, double *h)
+{
+    for (int i = 0; i < HIDDEN; i++) {
+        double s[4];
+        for (int k = 0; k < (gru ? 3 : 4); k++) s[k] = a[k * HIDDEN + i] + z[k * HIDDEN + i];
+        if (gru) {
+            double update = sigmoid(s[1]), n = tanh(a[2 * HIDDEN + i] + sigmoid(s[0]) * z[2 * HIDDEN + i]);
+            h[i] = cell[i] = (1 - update) * n + update * cell[i];
+        } else {
+            cell[i] = sigmoid(s[1]) * cell[i] + sigmoid(s[0]) * tanh(s[2]);
+            h[i] = tanh(cell[i]) * sigmoid(s[3]);
+        }
+    }
+}
+
 /* One layer of one text, x [STEPS, I] -> h [STEPS, HIDDEN], from the definition. */
-static void naive_layer(const ts_bed *t, const lt_quant_policy *policy, int layer, int64_t I, const double *x,
+static void naive_layer(const ts_bed *t, const lt_quant_policy *policy, bool gru, int layer, int64_t I, const double *x,
                         double *h)
 {
     char name[64];
+    int64_t rows = (gru ? 3 : 4) * HIDDEN;
     double w_ih[4 * HIDDEN * HIDDEN], w_hh[4 * HIDDEN * HIDDEN], cell[HIDDEN] = {0}, before[HIDDEN] = {0},
-                                                                 a[4 * HIDDEN];
+                                                                 a[4 * HIDDEN], z[4 * HIDDEN];
     snprintf(name, sizeof name, "rnn.%d.weight_ih", layer);
     on_grid(t, policy, name, w_ih);
     snprintf(name, sizeof name, "rnn.%d.weight_hh", layer);
@@ -77,19 +100,16 @@ static void naive_layer(const ts_bed *t, const lt_quant_policy *policy, int laye
     snprintf(name, sizeof name, "rnn.%d.ih:act_scale", layer);
     double scale = real_at(t, name, 0);
     for (int s = 0; s < STEPS; s++) {
-        for (int64_t j = 0; j < 4 * HIDDEN; j++) {
+        for (int64_t j = 0; j < rows; j++) {
             snprintf(name, sizeof name, "rnn.%d.bias_ih", layer);
             a[j] = real_at(t, name, j);
             snprintf(name, sizeof name, "rnn.%d.bias_hh", layer);
-            a[j] += real_at(t, name, j);
+            z[j] = real_at(t, name, j);
             for (int64_t i = 0; i < I; i++) a[j] += w_ih[j * I + i] * rounded(x[s * I + i], scale);
-            for (int64_t i = 0; i < HIDDEN; i++) a[j] += w_hh[j * HIDDEN + i] * rounded(before[i], 1.0 / 127);
+            for (int64_t i = 0; i < HIDDEN; i++) z[j] += w_hh[j * HIDDEN + i] * rounded(before[i], 1.0 / 127);
         }
-        for (int i = 0; i < HIDDEN; i++) {
-            double in = 1 / (1 + exp(-a[i])), forget = 1 / (1 + exp(-a[HIDDEN + i]));
-            cell[i] = forget * cell[i] + in * tanh(a[2 * HIDDEN + i]);
-            before[i] = h[s * HIDDEN + i] = tanh(cell[i]) / (1 + exp(-a[3 * HIDDEN + i]));
-        }
+        naive_cell(gru, a, z, cell, before);
+        memcpy(h + s * HIDDEN, before, sizeof before);
     }
 }
 
@@ -109,7 +129,7 @@ static void naive_text(const ts_bed *t, const lt_rnn_config *c, const lt_quant_p
             for (int64_t i = 0; i < I; i++) at[s * I + i] = w[((const int32_t *)x)[text * STEPS + s] * I + i];
     }
     for (int layer = 0; layer < c->layers; layer++) {
-        naive_layer(t, policy, layer, layer ? HIDDEN : I, at, h);
+        naive_layer(t, policy, c->kind == LT_RNN_GRU, layer, layer ? HIDDEN : I, at, h);
         memcpy(at, h, sizeof at);
     }
     on_grid(t, policy, head, w);
@@ -124,7 +144,7 @@ static void naive_text(const ts_bed *t, const lt_rnn_config *c, const lt_quant_p
 }
 
 /* Observes x by a graph that evaluates. */
-static lt_status observe_lstm(ts_bed *t, const lt_rnn_config *c, const lt_quant_policy *policy, const void *x)
+static lt_status observe_rnn(ts_bed *t, const lt_rnn_config *c, const lt_quant_policy *policy, const void *x)
 {
     lt_plan *plan = NULL;
     ts_bed_again(t);
@@ -140,51 +160,198 @@ static lt_status observe_lstm(ts_bed *t, const lt_rnn_config *c, const lt_quant_
     return status;
 }
 
-static void lstm_as_composite(void)
+/* What is refused of a network that reads tokens. */
+static void refused_rows(const ts_bed *t, lt_int8 *net, int32_t *tokens, lt_real *logits)
+{
+    int32_t kept = tokens[5];
+    tokens[5] = VOCAB;
+    TS_REFUSED(t->ctx, lt_int8_run(net, TEXTS, tokens, NULL, logits), LT_EINVAL, "token 11 at 5");
+    tokens[5] = kept;
+    TS_REFUSED(t->ctx, lt_int8_run(net, 1, tokens, &(int32_t){STEPS + 1}, logits), LT_EINVAL, "length 8");
+}
+
+/* The file gives the same logits. */
+static void same_from_file(const ts_bed *t, const lt_int8 *net, int64_t n, const void *x, const int32_t *ends,
+                           const lt_real *want, const char *what)
+{
+    ts_place p = ts_open_place();
+    lt_int8 *again = NULL;
+    int64_t count = n * lt_int8_outputs(net);
+    lt_real *got = room(count, sizeof *got);
+    if (TS_OK(t->ctx, lt_int8_save(net, ts_at(&p, "net.safetensors"), NULL)) &&
+        TS_OK(t->ctx, lt_int8_open(t->ctx, p.path, 0, &again)) && TS_OK(t->ctx, lt_int8_run(again, n, x, ends, got)))
+        TS_CHECK(ts_same_bytes((size_t)count * sizeof *got, got, want), "%s: logits of the file", what);
+    lt_int8_free(again);
+    free(got);
+    ts_close_place(&p);
+}
+
+static void rnn_as_composite(void)
 {
     static int32_t tokens[TEXTS * STEPS], lengths[TEXTS];
-    static lt_real series[TEXTS * STEPS * INPUTS], got[TEXTS * MOST_OUT], back[TEXTS * MOST_OUT];
+    static lt_real series[TEXTS * STEPS * INPUTS], got[TEXTS * MOST_OUT];
     static double want[TEXTS * MOST_OUT];
     for (int i = 0; i < TEXTS * STEPS; i++) tokens[i] = i * i % VOCAB;
     for (int i = 0; i < TEXTS; i++) lengths[i] = 1 + i % STEPS;
     ts_fill_normal("series", LTI_COUNT(series), 1, series);
-    for (int kind = 0; kind < 3; kind++) {
-        lt_rnn_config c = lstm_config(kind);
+    for (int kind = 0; kind < 6; kind++) {
+        lt_rnn_config c = config_of(kind % 3, kind >= 3);
         lt_quant_policy policy = policy_of(8);
         if (c.tied) policy.embedding = policy.weights;
         const void *x = c.vocab ? (const void *)tokens : series;
-        const int32_t *ends = kind == 0 ? lengths : NULL;
+        const int32_t *ends = kind % 3 == 0 ? lengths : NULL;
         ts_bed t;
-        ts_place p = ts_open_place();
-        lt_int8 *net = NULL, *again = NULL;
+        lt_int8 *net = NULL;
         if (!ts_bed_make(&t)) return;
-        bool ok = TS_OK(t.ctx, lt_rnn_params(t.params, &c, 4)) && TS_OK(t.ctx, observe_lstm(&t, &c, &policy, x)) &&
-                  TS_OK(t.ctx, lt_int8_lstm(t.params, &c, &policy, STEPS, &net)) &&
+        bool ok = TS_OK(t.ctx, lt_rnn_params(t.params, &c, 4)) && TS_OK(t.ctx, observe_rnn(&t, &c, &policy, x)) &&
+                  TS_OK(t.ctx, lt_int8_rnn(t.params, &c, &policy, STEPS, &net)) &&
                   TS_OK(t.ctx, lt_int8_run(net, TEXTS, x, ends, got));
         int64_t out = ok ? lt_int8_outputs(net) : 1;
         for (int i = 0; i < TEXTS && ok; i++) naive_text(&t, &c, &policy, x, i, ends ? ends[i] : STEPS, want + i * out);
         if (ok) {
             double off = ts_distance(TEXTS * out, got, want);
             TS_CHECK(off < 0.01, "kind %d: %g from the composite", kind, off);
+            same_from_file(&t, net, TEXTS, x, ends, got, c.kind == LT_RNN_GRU ? "gru" : "lstm");
         }
-        if (ok && TS_OK(t.ctx, lt_int8_save(net, ts_at(&p, "lstm.safetensors"), NULL)) &&
-            TS_OK(t.ctx, lt_int8_open(t.ctx, p.path, 0, &again)) &&
-            TS_OK(t.ctx, lt_int8_run(again, TEXTS, x, ends, back)))
-            TS_CHECK(ts_same_bytes((size_t)(TEXTS * out) * sizeof *got, got, back), "kind %d: logits of the file",
-                     kind);
-        if (ok && c.vocab) {
-            tokens[5] = VOCAB;
-            TS_REFUSED(t.ctx, lt_int8_run(net, TEXTS, x, NULL, got), LT_EINVAL, "token 11 at 5");
-            tokens[5] = 5 * 5 % VOCAB;
-            TS_REFUSED(t.ctx, lt_int8_run(net, 1, x, &(int32_t){STEPS + 1}, got), LT_EINVAL, "length 8");
-        }
+        if (ok && c.vocab) refused_rows(&t, net, tokens, got);
         lt_int8_free(net);
-        lt_int8_free(again);
-        c.kind = LT_RNN_GRU;
-        TS_REFUSED(t.ctx, lt_int8_lstm(t.params, &c, &policy, STEPS, &net), LT_EUNSUPPORTED, "GRU");
-        ts_close_place(&p);
         ts_bed_drop(&t);
     }
+}
+
+/* ---- Perceptrons ---- */
+
+enum { VECTORS = 37, NUMBERS = 10, WIDEST = 14 };
+
+/* y [O] = W codes(x) + b of one vector. */
+static void naive_linear(const ts_bed *t, const lt_quant_policy *policy, int layer, int64_t I, int64_t O,
+                         const double *x, double *y)
+{
+    char name[32];
+    double w[WIDEST * WIDEST], at[WIDEST];
+    snprintf(name, sizeof name, "fc%d.weight", layer);
+    on_grid(t, policy, name, w);
+    snprintf(name, sizeof name, "fc%d:act_scale", layer);
+    double scale = real_at(t, name, 0), low = real_at(t, name, 1);
+    for (int64_t i = 0; i < I; i++) at[i] = fmin(fmax(rint(x[i] / scale), low), low < 0 ? 127 : 255) * scale;
+    snprintf(name, sizeof name, "fc%d.bias", layer);
+    for (int64_t o = 0; o < O; o++) {
+        y[o] = real_at(t, name, o);
+        for (int64_t i = 0; i < I; i++) y[o] += w[o * I + i] * at[i];
+    }
+}
+
+static void naive_mlp(const ts_bed *t, const lt_mlp_config *c, const lt_quant_policy *policy, const lt_real *x,
+                      double *z)
+{
+    double at[WIDEST], y[WIDEST];
+    for (int i = 0; i < c->inputs; i++) at[i] = (double)x[i];
+    for (int layer = 0; layer <= c->n_hidden; layer++) {
+        int64_t I = layer ? c->hidden[layer - 1] : c->inputs, O = layer < c->n_hidden ? c->hidden[layer] : c->classes;
+        naive_linear(t, policy, layer + 1, I, O, at, y);
+        for (int64_t o = 0; o < O; o++) at[o] = fmax(y[o], 0);
+    }
+    memcpy(z, y, (size_t)c->classes * sizeof *z);
+}
+
+/* Observes x by a graph that evaluates. */
+static lt_status observe_mlp(ts_bed *t, const lt_mlp_config *c, const lt_quant_policy *policy, const lt_real *x)
+{
+    lt_plan *plan = NULL;
+    ts_bed_again(t);
+    lt_training(t->g, false);
+    lt_qat_attach(t->g, policy);
+    lt_t z = lt_mlp_logits(t->g, c, lt_input(t->g, "x", LT_F32, 2, (int64_t[]){VECTORS, NUMBERS}));
+    lt_status status = lt_compile(t->g, NULL, 1, &z, &plan);
+    if (status == LT_OK) status = lt_bind(plan, "x", x);
+    if (status == LT_OK) status = lt_run(plan);
+    lt_plan_free(plan);
+    return status;
+}
+
+static void mlp_as_composite(void)
+{
+    static lt_real x[VECTORS * NUMBERS], got[VECTORS * 3];
+    static double want[VECTORS * 3];
+    for (int kind = 0; kind < 4; kind++) { /* signed inputs or not; hidden layers, or none */
+        lt_mlp_config c;
+        lt_mlp_config_init(&c);
+        c.inputs = NUMBERS, c.classes = 3, c.n_hidden = kind & 2 ? 0 : 2, c.hidden[0] = WIDEST, c.hidden[1] = 7;
+        lt_quant_policy policy = policy_of(kind == 1 ? 4 : 8);
+        for (int i = 0; i < VECTORS * NUMBERS; i++)
+            x[i] = (lt_real)(kind & 1 ? ts_normal("mlp", i) : ts_uniform("mlp", i));
+        ts_bed t;
+        lt_int8 *net = NULL;
+        if (!ts_bed_make(&t)) return;
+        bool ok = TS_OK(t.ctx, lt_mlp_params(t.params, &c, 4)) && TS_OK(t.ctx, observe_mlp(&t, &c, &policy, x)) &&
+                  TS_OK(t.ctx, lt_int8_mlp(t.params, &c, &policy, kind ? 5 : 0, &net)) &&
+                  TS_OK(t.ctx, lt_int8_run(net, VECTORS, x, NULL, got));
+        for (int i = 0; i < VECTORS && ok; i++) naive_mlp(&t, &c, &policy, x + i * NUMBERS, want + i * 3);
+        if (ok) {
+            double off = ts_distance(VECTORS * 3, got, want);
+            TS_CHECK(off < 0.01, "kind %d: %g from the composite", kind, off);
+            same_from_file(&t, net, VECTORS, x, NULL, got, "mlp");
+        }
+        lt_int8_free(net);
+        ts_bed_drop(&t);
+    }
+}
+
+/* ---- Failing allocations ---- */
+
+/* Sites as if they had been observed. */
+static lt_status pretend_observed(lt_params *params, const lt_quant_policy *policy)
+{
+    lt_status status = lt_qat_prepare(params, policy);
+    for (int i = 0; i < lt_params_count(params) && status == LT_OK; i++) {
+        lt_param *p = lt_params_at(params, i);
+        lt_real *scale = lt_param_data(p);
+        if (strstr(lt_param_name(p), ":act_scale")) scale[0] = (lt_real)0.01, scale[1] = 0;
+    }
+    return status;
+}
+
+static lt_status run_and_save(lt_int8 *net, const void *x, const char *path)
+{
+    static lt_real z[3 * MOST_OUT];
+    lt_status status = lt_int8_run(net, 3, x, NULL, z);
+    return status == LT_OK ? lt_int8_save(net, path, NULL) : status; /* which opens it again */
+}
+
+static lt_status make_both(lt_ctx *ctx, void *arg)
+{
+    static const lt_real x[3 * NUMBERS];
+    static const int32_t tokens[3 * STEPS];
+    lt_quant_policy policy = policy_of(4);
+    lt_rnn_config rnn = config_of(0, true);
+    lt_mlp_config mlp;
+    lt_mlp_config_init(&mlp);
+    mlp.inputs = NUMBERS, mlp.classes = 3, mlp.n_hidden = 1, mlp.hidden[0] = 5;
+    lt_status status = LT_OK;
+    for (int kind = 0; kind < 2 && status == LT_OK; kind++) {
+        lt_params *params = NULL;
+        lt_int8 *net = NULL;
+        status = lt_params_create(ctx, &params);
+        if (status == LT_OK) status = kind ? lt_mlp_params(params, &mlp, 1) : lt_rnn_params(params, &rnn, 1);
+        if (status == LT_OK) status = pretend_observed(params, &policy);
+        if (status == LT_OK)
+            status =
+                kind ? lt_int8_mlp(params, &mlp, &policy, 2, &net) : lt_int8_rnn(params, &rnn, &policy, STEPS, &net);
+        if (status == LT_OK) status = run_and_save(net, kind ? (const void *)x : tokens, arg);
+        lt_int8_free(net);
+        lt_params_free(params);
+    }
+    return status;
+}
+
+static void allocations_fail(void)
+{
+    ts_place p = ts_open_place();
+    char path[512];
+    snprintf(path, sizeof path, "%s", ts_at(&p, "net.safetensors"));
+    int64_t n = ts_every_allocation_fails("a GRU and a perceptron in integers", make_both, path);
+    TS_CHECK(n > 50, "%lld allocations", (long long)n);
+    ts_close_place(&p);
 }
 
 /* ---- The digits ---- */
@@ -302,6 +469,9 @@ static void digits(void)
 
 int lti_suite_int8_trained(void)
 {
-    static const ts_test tests[] = {{"an LSTM as a composite", lstm_as_composite}, {"digits", digits}};
+    static const ts_test tests[] = {{"LSTM and GRU as composites", rnn_as_composite},
+                                    {"an MLP as a composite", mlp_as_composite},
+                                    {"allocations fail", allocations_fail},
+                                    {"digits", digits}};
     return ts_suite("int8_trained", LTI_COUNT(tests), tests);
 }

@@ -224,6 +224,21 @@ static void refused_policies(void)
     lt_ctx_free(ctx);
 }
 
+/* Ternary weights are exported in types that llama.cpp multiplies with q8_k: the runtime of training is that one. */
+static void runtime_of_ternary(void)
+{
+    lt_ctx *ctx = lt_ctx_create(NULL);
+    lt_quant_policy p;
+    lt_quant_policy_init(&p);
+    p.weights = (lt_scheme){.kind = LT_SCHEME_TERNARY};
+    p.activations = LT_ACT_RUNTIME;
+    TS_OK(ctx, lti_quant_check(ctx, &p));
+    TS_CHECK(lti_quant_pair(&p.weights) == LT_Q8_K, "q8_k");
+    lt_scheme integers = {.kind = LT_SCHEME_INT, .bits = 8}, lattice = lt_scheme_of(LT_Q4_1);
+    TS_CHECK(lti_quant_pair(&integers) == LT_F32 && lti_quant_pair(&lattice) == LT_Q8_1, "the others");
+    lt_ctx_free(ctx);
+}
+
 static lt_status go_on(ts_place *place, const lt_dataset *text, const lt_quant_policy *policy, int64_t steps)
 {
     lt_model *m = toy_model(place->ctx, TOY_INIT, 3); /* as after a restart */
@@ -250,9 +265,10 @@ static void resume_compares_policies(void)
     TS_CHECK(go_on(&place, text, &began, 1) == LT_EINTERRUPTED, "a run is stopped: %s", lt_ctx_message(place.ctx));
     other = began, other.n_rules = 0;
     TS_REFUSED(place.ctx, go_on(&place, text, &other, 0), LT_EINVAL,
-               "tensor_type was '*.ffn_up.weight=q8_0' and is ''");
+               "'blk.0.ffn_up.weight' was trained on q8_0 and would be on q4_0 now");
     other = began, other.mix = "q4_0";
-    TS_REFUSED(place.ctx, go_on(&place, text, &other, 0), LT_EINVAL, "qat was 'q4_0' and is 'mix:q4_0'");
+    TS_REFUSED(place.ctx, go_on(&place, text, &other, 0), LT_EINVAL,
+               "'token_embd.weight' was trained on f32 and would be on q8_0 now");
     other = began, other.activations = LT_ACT_RUNTIME;
     TS_REFUSED(place.ctx, go_on(&place, text, &other, 0), LT_EINVAL, "qat_activations was 'none' and is 'runtime'");
     other = began, other.gradient = LT_ROUND_CLIP_X;
@@ -269,6 +285,7 @@ int lti_suite_policy(void)
                              {"words", words},
                              {"rules come first", rules_come_first},
                              {"refused policies", refused_policies},
+                             {"runtime of ternary", runtime_of_ternary},
                              {"resume compares policies", resume_compares_policies}};
     return ts_suite("policy", LTI_COUNT(tests), tests) || toy_one_thread("policy");
 }

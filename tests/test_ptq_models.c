@@ -113,11 +113,13 @@ static void sums_of_texts(void)
 
 static void folded_functions(void)
 {
-    static const char *const inits[] = {TOY_INIT, "qwen2:layers=1,dim=32,hidden=48,heads=4,kv_heads=2,context=64",
+    static const char *const inits[] = {TOY_INIT,
+                                        "qwen2:layers=1,dim=32,hidden=48,heads=4,kv_heads=2,context=64",
                                         "qwen3:layers=1,dim=32,hidden=48,heads=4,kv_heads=4,context=64",
                                         "gemma3:layers=2,dim=32,hidden=48,heads=4,kv_heads=1,context=64",
-                                        "gpt2:layers=1,dim=32,hidden=64,heads=4,context=64"};
-    static const int counts[] = {4, 4, 4, 4, 2};
+                                        "gpt2:layers=1,dim=32,hidden=64,heads=4,context=64",
+                                        "bitnet:layers=1,dim=32,hidden=48,heads=4,kv_heads=2,context=64"};
+    static const int counts[] = {4, 4, 4, 4, 2, 4};
     const int32_t tokens[] = {256, 104, 101, 32, 120, 121, 33, 7};
     for (int i = 0; i < LTI_COUNT(inits); i++) {
         ts_place p = ts_open_place();

@@ -69,7 +69,7 @@ static void rules(void)
 
 /* ---- On the grid: forward and gradients ---- */
 
-enum { LENGTH = 12, MOST = 60000 };
+enum { LENGTH = 12, MOST = 600000 };
 
 /* The loss and the gradients of all weights of `params` (by the model's names), through the policy when there is one. */
 static int64_t loss_and_gradients(const lt_model *m, lt_params *params, const lt_quant_policy *policy, lt_real *out)
@@ -101,32 +101,47 @@ static int64_t loss_and_gradients(const lt_model *m, lt_params *params, const lt
     return total;
 }
 
-static void training_sees_the_values_of_the_codes(void)
+/* The loss and the gradients through the policy are those at the values of its codes. */
+static void sees_the_values(lt_model *m, const lt_quant_policy *policy, const char *what)
 {
     static lt_real through[MOST], direct[MOST];
+    lt_ctx *ctx = lt_params_ctx(lt_model_params(m));
+    lt_params *codes = NULL, *values = NULL;
+    if (TS_OK(ctx, lt_quantize_params(lt_model_params(m), policy, &codes)) &&
+        TS_OK(ctx, lt_dequantize_params(codes, &values))) {
+        int64_t n = loss_and_gradients(m, lt_model_params(m), policy, through), at = 0;
+        int64_t k = loss_and_gradients(m, values, NULL, direct);
+        TS_CHECK(n > 1000 && n == k, "as many numbers: %lld and %lld", (long long)n, (long long)k);
+        TS_CHECK(fabs((double)(through[n - 1] - direct[n - 1])) < ts_tolerance(1e-12, 1e-6) * (double)direct[n - 1],
+                 "%s: losses %.9g and %.9g", what, (double)through[n - 1], (double)direct[n - 1]);
+        for (int w = 0; w < lt_params_count(values); w++) {
+            lt_param *p = lt_params_at(values, w);
+            double d = ts_distance_real(lt_param_count(p), through + at, direct + at);
+            TS_CHECK(d < ts_tolerance(1e-10, 1e-5), "%s: the gradient of '%s' does not pass straight: %g", what,
+                     lt_param_name(p), d);
+            at += lt_param_count(p);
+        }
+    }
+    lt_params_free(codes);
+    lt_params_free(values);
+}
+
+static void training_sees_the_values_of_the_codes(void)
+{
+    static const char *const ternary[] = {"ternary", "ternary:half", "ternary:channel,half", "ternary:g128,half"};
     lt_ctx *ctx = lt_ctx_create(NULL);
     lt_model *m = toy_model(ctx, FALLBACK_INIT ",tied=0", 5);
     for (int i = 0; i < LTI_COUNT(policies); i++) {
         lt_quant_policy policy = policy_of(policies[i][0], policies[i][1]);
-        lt_params *codes = NULL, *values = NULL;
-        if (!TS_OK(ctx, lt_quantize_params(lt_model_params(m), &policy, &codes)) ||
-            !TS_OK(ctx, lt_dequantize_params(codes, &values)))
-            return;
-        int64_t n = loss_and_gradients(m, lt_model_params(m), &policy, through);
-        int64_t k = loss_and_gradients(m, values, NULL, direct);
-        TS_CHECK(n > 1000 && n == k, "as many numbers: %lld and %lld", (long long)n, (long long)k);
-        TS_CHECK(fabs((double)(through[n - 1] - direct[n - 1])) < ts_tolerance(1e-12, 1e-6) * (double)direct[n - 1],
-                 "policy %d: losses %.9g and %.9g", i, (double)through[n - 1], (double)direct[n - 1]);
-        int64_t at = 0;
-        for (int w = 0; w < lt_params_count(values); w++) {
-            lt_param *p = lt_params_at(values, w);
-            double d = ts_distance_real(lt_param_count(p), through + at, direct + at);
-            TS_CHECK(d < ts_tolerance(1e-10, 1e-5), "policy %d: the gradient of '%s' does not pass straight: %g", i,
-                     lt_param_name(p), d);
-            at += lt_param_count(p);
-        }
-        lt_params_free(codes);
-        lt_params_free(values);
+        sees_the_values(m, &policy, lt_dtype_name(policies[i][0]));
+    }
+    lt_model_free(m);
+    m = toy_model(ctx, "bitnet:layers=1,dim=256,hidden=256,heads=4,kv_heads=2,context=64",
+                  5); /* rows of whole blocks */
+    for (int i = 0; i < LTI_COUNT(ternary); i++) {
+        lt_quant_policy policy = policy_of(LT_F32, LT_F32);
+        TS_OK(ctx, lt_scheme_parse(ctx, ternary[i], &policy.weights));
+        sees_the_values(m, &policy, ternary[i]);
     }
     lt_model_free(m);
     TS_CHECK(lt_ctx_live_bytes(ctx) == 0, "%zu bytes leak", lt_ctx_live_bytes(ctx));

@@ -314,6 +314,8 @@ static const struct {
     {"gptq.safetensors", {.packing = LTI_PACKED_GPTQ, .bits = 4, .group = 32, .zeros_less_one = true}},
     {"gptq_v2_act_order.safetensors", {.packing = LTI_PACKED_GPTQ, .bits = 4, .group = 32}},
     {"awq.safetensors", {.packing = LTI_PACKED_AWQ, .bits = 4, .group = 32}},
+    {"bitlinear.safetensors", {.packing = LTI_PACKED_TERNARY, .scale_divides = true}},
+    {"autobitlinear.safetensors", {.packing = LTI_PACKED_TERNARY}},
 };
 
 static void foreign_files(void)

@@ -31,6 +31,8 @@ static const char *const words[][2] = {
     {"ternary:tensor", "ternary"},
     {"ternary:channel", "ternary:channel"},
     {"ternary:g32", "ternary:g32"},
+    {"ternary:half", "ternary:half"},
+    {"ternary:half,g256", "ternary:g256,half"},
     {"fp8", "fp8"},
     {"fp8:e5m2", "fp8:e5m2"},
     {"fp8:tensor", "fp8:tensor"},
@@ -62,6 +64,7 @@ static const char *const refused[] = {"",
                                       "nf4:dq,dq",
                                       "ternary:asym",
                                       "ternary:full",
+                                      "ternary:half,half",
                                       "fp8:g32",
                                       "fp8:e4m3fnuz",
                                       "fp8:e5m2,e5m2",
@@ -181,6 +184,26 @@ static void arrays(void)
     ts_bed_drop(&t);
 }
 
+/* Ternary numbers of a scale that is f16: what TQ1_0 and TQ2_0 hold to the last bit. The mean is rounded before it divides. */
+static void half_scales(void)
+{
+    static lt_real x[COUNT], y[COUNT], z[COUNT];
+    lt_ctx *ctx = lt_ctx_create(NULL);
+    lt_scheme s;
+    double sum = 0;
+    int e;
+    ts_fill_normal("half scales", COUNT, 0.1, x);
+    for (int i = 0; i < COUNT; i++) sum += fabs((double)x[i]);
+    double mean = sum / COUNT, eleven = ldexp(frexp((double)(float)mean, &e), 11); /* bits that an f16 has */
+    lt_real scale = (lt_real)ldexp(rint(eleven), e - 11);
+    TS_OK(ctx, lt_scheme_parse(ctx, "ternary:half", &s));
+    TS_OK(ctx, lt_scheme_apply(ctx, &s, LT_SCALE_DYNAMIC, ROWS, COLUMNS, x, y));
+    for (int i = 0; i < COUNT; i++) z[i] = scale * (lt_real)fmax(-1, fmin(1, rint((double)(x[i] * (1 / scale))))) + 0;
+    TS_CHECK((double)scale != mean && ts_same_bytes(sizeof y, y, z), "three numbers, 0 and the f16 %g of the mean %g",
+             (double)scale, (double)mean);
+    lt_ctx_free(ctx);
+}
+
 static void arrays_refused(void)
 {
     lt_ctx *ctx = lt_ctx_create(NULL);
@@ -216,6 +239,7 @@ int lti_suite_scheme(void)
                              {"what is no grid", what_is_no_grid},
                              {"weights", weights},
                              {"arrays", arrays},
+                             {"half scales", half_scales},
                              {"arrays refused", arrays_refused},
                              {"out of memory", out_of_memory}};
     return ts_suite("scheme", LTI_COUNT(tests), tests);

@@ -7,7 +7,7 @@
 #include <math.h>
 
 static const char *const families[] = {"llama", "llama3", "llama_linear", "llama_yarn", "mistral",
-                                       "qwen2", "qwen3",  "gemma3",       "gpt2"};
+                                       "qwen2", "qwen3",  "gemma3",       "gpt2",       "bitnet"};
 
 static lt_model *open_family(lt_ctx *ctx, const char *name)
 {

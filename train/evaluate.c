@@ -36,7 +36,7 @@ lt_status lt_evaluate(lt_model *model, const lt_dataset *data, const lt_quant_po
     double start = lti_seconds();
     int64_t batch = batch_size > 0 ? batch_size : lti_eval_batch(data);
     if (batch > result->rows) batch = result->rows;
-    lt_status status = lti_recipe_evaluate(&r, data, batch, &scores);
+    lt_status status = lti_recipe_evaluate(&r, LTI_EVALUATE, data, batch, &scores);
     lti_recipe_close(&r);
     LTI_TRY(status);
     result->tokens = scores.scored;

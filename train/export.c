@@ -134,6 +134,10 @@ static lt_status make_shipped(lt_model *m, const lt_quant_policy *policy, const 
 lt_status lt_export_check(const lt_model *m, const lt_quant_policy *policy, const char *path)
 {
     char name[LT_SCHEME_TEXT];
+    if (!lti_ends_with(path, ".gguf") && !lti_ends_with(path, ".safetensors"))
+        return lti_fail(m->ctx, LT_EINVAL,
+                        "%s: its ending names no format to export to; .gguf is llama.cpp's, .safetensors lathe's own",
+                        path);
     for (int i = 0; lti_ends_with(path, ".gguf") && i < lt_params_count(m->params); i++) {
         const lt_param *p = lt_params_at(m->params, i);
         lt_scheme s = lt_quant_scheme(policy, p);

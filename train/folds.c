@@ -3,7 +3,8 @@
  * A block's first norm is read by q, k and v alone, its second by gate and up: their gains take scales. The value that
  * enters down is act(gate) * up, linear in up's rows, and what enters the output projection is a mean of v's rows: these
  * take scales too, v's with one scale for all query heads that share a head of v. Norms behind the residual sum (BERT) are
- * read by the sum as well, and take none; neither do rows behind an activation (GPT-2's down). */
+ * read by the sum as well, and take none; neither do rows behind an activation (GPT-2's down). Where a norm stands before
+ * the output projection and before down (BitNet), its gain takes what v's and up's rows cannot. */
 #include "train/folds.h"
 
 #include "models/family.h"
@@ -61,13 +62,18 @@ int lti_folds_of(lt_model *m, int64_t block, bool layers, lti_fold folds[LTI_MOS
     static const char *const attention[] = {"attn_q.weight", "attn_k.weight", "attn_v.weight"};
     static const char *const fused[] = {"attn_qkv.weight", NULL, NULL};
     static const char *const feed[] = {"ffn_gate.weight", "ffn_up.weight", NULL};
+    static const char *const down[] = {"ffn_down.weight", NULL, NULL};
+    static const char *const output[] = {"attn_output.weight", NULL, NULL};
     const lt_transformer_config *c = lt_model_config(m);
     int n = 0;
     if (!c || lt_transformer_is_encoder(c)) return 0;
     bool whole = find(m, block, "attn_qkv.weight");
     n += norm_fold(m, block, "attn_norm", whole ? fused : attention, &folds[n]);
     n += norm_fold(m, block, "ffn_norm", feed, &folds[n]);
-    if (!layers) return n;
+    int before = n;
+    n += norm_fold(m, block, "ffn_sub_norm", down, &folds[n]);
+    n += norm_fold(m, block, "attn_sub_norm", output, &folds[n]);
+    if (!layers || n > before) return n;
     n += up_fold(m, block, &folds[n]);
     n += value_fold(m, block, &folds[n]);
     return n;

@@ -16,7 +16,8 @@ typedef struct lti_fold {
     int64_t head_dim, shared; /* columns of `shared` heads come from one; else 0, and columns are channels */
 } lti_fold;
 
-/* Those of a block of a transformer: its norms, and with `layers` also up -> down and v -> output. Returns how many. */
+/* Those of a block of a transformer: its norms, and with `layers` also up -> down and v -> output where no norm stands
+ * between them. Returns how many. */
 int lti_folds_of(lt_model *model, int64_t block, bool layers, lti_fold folds[LTI_MOST_FOLDS]);
 int64_t lti_fold_channel(const lti_fold *fold, int64_t column);
 /* Divides the source by scale[channels] and multiplies the readers' columns by it: the model's function stays. */

@@ -7,6 +7,7 @@
 
 #include "kernels/kernels.h"
 #include "qat/flips.h"
+#include "qat/kept_scales.h"
 #include "qat/learned_scales.h"
 #include "train/metrics.h"
 
@@ -49,15 +50,27 @@ static double learning_rate(const lti_loop *l)
     return l->at.lr_factor * lt_lr_at(&l->schedule, l->at.step + 1, l->steps);
 }
 
+static bool before_grid(const lti_loop *l)
+{
+    return l->recipe.quant && l->at.step < l->float_steps;
+}
+
 static lti_phase train_phase(const lti_loop *l)
 {
-    return l->recipe.quant && l->at.step < l->float_steps ? LTI_TRAIN_FLOAT : LTI_TRAIN;
+    return before_grid(l) ? LTI_TRAIN_FLOAT : LTI_TRAIN;
+}
+
+/* Steps in float are looked at in float: the grids have nothing to do with them, and learned scales not begun. */
+static lti_phase eval_phase(const lti_loop *l)
+{
+    return before_grid(l) ? LTI_EVALUATE_FLOAT : LTI_EVALUATE;
 }
 
 /* What training on a grid anneals: progress since it began, 1 in the last step; damping rises along half a cosine and is
  * asked for once a step. */
 static lt_status set_annealed(const lti_loop *l, lt_plan *plan, bool first)
 {
+    if (!l->recipe.quant) return LT_OK;
     const double pi = 3.14159265358979323846;
     double steps = (double)(l->steps - l->float_steps - 1), done = (double)(l->at.step - l->float_steps);
     double progress = steps > 0 && done < steps ? fmax(done / steps, 0) : 1;
@@ -123,6 +136,13 @@ static lt_status update(lti_loop *l, double *norm, bool *updated)
     return LT_OK;
 }
 
+/* Whether the step is one that scales are searched in: the first on the grid, and every scale_every-th after it. */
+static bool scales_are_due(const lti_loop *l)
+{
+    int64_t each = l->config->quant.scale_every, done = l->at.step - l->float_steps;
+    return l->recipe.quant && each > 1 && done >= 0 && done % each == 0;
+}
+
 /* One optimizer step. A stop between micro-batches undoes the step's batches, so that it is made anew on resume. */
 static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
 {
@@ -133,8 +153,7 @@ static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
     if (!l->loader)
         LTI_TRY(lti_loader_create(l->ctx, &l->recipe.layout, l->train, l->config->batch_size,
                                   lt_dataset_longest(l->train), l->config->prefetch, &l->loader));
-    if (l->recipe.quant && l->float_steps > 0 && l->at.step == l->float_steps) /* float steps have moved the weights */
-        LTI_TRY(lti_qat_restart(lt_model_params(l->model), l->recipe.quant));
+    if (scales_are_due(l)) lti_kept_refresh(lt_model_params(l->model), l->recipe.quant);
     LTI_TRY(count_targets(l, &targets));
     if (targets == 0)
         return lti_fail(l->ctx, LT_EINVAL, "step %lld has no token to learn from: every target of its batch is masked",
@@ -156,7 +175,9 @@ static lt_status one_step(lti_loop *l, lt_train_progress *p, outcome *how)
     l->at.tokens += targets;
     l->at.last_loss = loss;
     if (l->at.step == 1) l->at.first_loss = loss;
-    return LT_OK;
+    bool starts = l->recipe.quant && l->float_steps > 0 && l->at.step == l->float_steps;
+    return starts ? lti_qat_restart(lt_model_params(l->model), l->recipe.quant)
+                  : LT_OK; /* of the weights as they are */
 }
 
 lt_status lti_loop_step(lti_loop *l, lt_train_progress *p, bool *finite)
@@ -178,7 +199,7 @@ static lt_status name_culprit(lti_loop *l, const lt_train_progress *p, int64_t s
     char where[600] = "in the gradients";
     lt_cursor after = lt_batches_cursor(l->batches);
     if (next_batch(l, &batch, &T, &feed) == LT_OK &&
-        lti_recipe_plan(&l->recipe, LTI_EVALUATE, batch.rows, T, &plan) == LT_OK &&
+        lti_recipe_plan(&l->recipe, eval_phase(l), batch.rows, T, &plan) == LT_OK &&
         lti_feed_bind(feed, plan) == LT_OK && lt_run_debug(plan) == LT_ENONFINITE)
         snprintf(where, sizeof where, "%s", lt_ctx_message(l->ctx));
     LTI_TRY(lt_batches_seek(l->batches, after));
@@ -213,7 +234,7 @@ static lt_status validate(lti_loop *l)
     if (!l->valid) return LT_OK;
     bool averages = l->config->ema_decay > 0;
     if (averages) lt_optimizer_swap_ema(l->optimizer);
-    lt_status status = lti_recipe_evaluate(&l->recipe, l->valid, lti_eval_batch(l->valid), &scores);
+    lt_status status = lti_recipe_evaluate(&l->recipe, eval_phase(l), l->valid, lti_eval_batch(l->valid), &scores);
     if (averages) lt_optimizer_swap_ema(l->optimizer);
     if (status != LT_OK) return status;
     l->at.valid_loss = scores.nll_sum / (double)scores.scored;

@@ -29,7 +29,7 @@ static int record_evaluation(const lti_recipe *r, lt_graph *g, lt_plan_key key, 
 {
     lt_t targets;
     lt_training(g, false);
-    if (r->quant) lt_qat_attach(g, r->quant);
+    if (r->quant && key.phase != LTI_EVALUATE_FLOAT) lt_qat_attach(g, r->quant);
     if (r->cluster) lt_cluster_attach(g, r->cluster);
     lt_model_input in = lti_feed_record(&r->layout, g, key.batch, key.length, &targets);
     if (r->layout.kind == LT_DATA_TOKENS) {
@@ -55,7 +55,7 @@ static lt_t record_loss(const lti_recipe *r, lt_graph *g, lt_plan_key key)
 
 static int record(const lti_recipe *r, lt_graph *g, lt_plan_key key, lt_t results[2])
 {
-    if (key.phase == LTI_EVALUATE) return record_evaluation(r, g, key, results);
+    if (key.phase == LTI_EVALUATE || key.phase == LTI_EVALUATE_FLOAT) return record_evaluation(r, g, key, results);
     if (key.phase == LTI_UPDATE) {
         lt_optimizer_apply(r->optimizer, g);
         lt_phase(g, 1);
@@ -180,8 +180,8 @@ static int64_t count_right(const lti_feed *feed, int64_t B, const lt_real *logit
     return right;
 }
 
-static lt_status evaluate_sorted(lti_recipe *r, const lt_dataset *data, int64_t batch, const int64_t *order,
-                                 lti_scores *scores)
+static lt_status evaluate_sorted(lti_recipe *r, lti_phase phase, const lt_dataset *data, int64_t batch,
+                                 const int64_t *order, lti_scores *scores)
 {
     int64_t n = lt_dataset_rows(data), longest = lt_dataset_longest(data);
     for (int64_t i = 0; i < n; i += batch) {
@@ -189,7 +189,7 @@ static lt_status evaluate_sorted(lti_recipe *r, const lt_dataset *data, int64_t 
         lt_plan *plan;
         lt_dataset_row(data, order[i], &length);
         int64_t T = lt_bucket(length, longest);
-        LTI_TRY(lti_recipe_plan(r, LTI_EVALUATE, B, T, &plan));
+        LTI_TRY(lti_recipe_plan(r, phase, B, T, &plan));
         lti_feed_fill(&r->feed, data, B, order + i, B, T);
         LTI_TRY(lti_feed_bind(&r->feed, plan));
         LTI_TRY(lt_run(plan));
@@ -200,13 +200,13 @@ static lt_status evaluate_sorted(lti_recipe *r, const lt_dataset *data, int64_t 
     return LT_OK;
 }
 
-lt_status lti_recipe_evaluate(lti_recipe *r, const lt_dataset *data, int64_t batch, lti_scores *scores)
+lt_status lti_recipe_evaluate(lti_recipe *r, lti_phase phase, const lt_dataset *data, int64_t batch, lti_scores *scores)
 {
     *scores = (lti_scores){0};
     LTI_TRY(lti_feed_reserve(&r->feed, batch, lt_dataset_longest(data)));
     int64_t *order;
     LTI_TRY(sort_rows(r->ctx, data, &order));
-    lt_status status = evaluate_sorted(r, data, batch, order, scores);
+    lt_status status = evaluate_sorted(r, phase, data, batch, order, scores);
     lti_free(r->ctx, order);
     return status;
 }

@@ -7,10 +7,11 @@
 #include "train/feed.h"
 
 typedef enum lti_phase {
-    LTI_EVALUATE,    /* result 0: sum of -log p over what is scored; with classes 1: logits [B, classes] */
-    LTI_TRAIN,       /* result 0: loss; gradients accumulated, or weights updated (fused) */
-    LTI_TRAIN_FLOAT, /* the same before QAT starts */
-    LTI_UPDATE       /* results: gradient norm, 1 when the update was made; batch and length 0 */
+    LTI_EVALUATE,      /* result 0: sum of -log p over what is scored; with classes 1: logits [B, classes] */
+    LTI_TRAIN,         /* result 0: loss; gradients accumulated, or weights updated (fused) */
+    LTI_TRAIN_FLOAT,   /* the same before QAT starts */
+    LTI_UPDATE,        /* results: gradient norm, 1 when the update was made; batch and length 0 */
+    LTI_EVALUATE_FLOAT /* as LTI_EVALUATE, before QAT starts */
 } lti_phase;
 
 typedef struct lti_recipe {
@@ -43,8 +44,9 @@ typedef struct lti_scores {
     double nll_sum;        /* of -log p over what is scored */
     int64_t scored, right; /* right: rows whose class was the likeliest */
 } lti_scores;
-/* All rows, in batches of equal buckets. */
-lt_status lti_recipe_evaluate(lti_recipe *r, const lt_dataset *data, int64_t batch, lti_scores *scores);
+/* All rows, in batches of equal buckets; phase: LTI_EVALUATE or LTI_EVALUATE_FLOAT. */
+lt_status lti_recipe_evaluate(lti_recipe *r, lti_phase phase, const lt_dataset *data, int64_t batch,
+                              lti_scores *scores);
 /* Share of rows that are right; NaN for language models. */
 double lti_accuracy(const lti_recipe *r, const lti_scores *scores);
 /* Rows a batch for evaluation: of texts about 4,096 positions. */

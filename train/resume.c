@@ -27,6 +27,7 @@ static void network_text(const lt_model *model, char *text, size_t size)
         const lti_network_key *k = &keys[i];
         const char *between = i ? "," : ":";
         int wrote = 0;
+        if (k->optional && !*k->flag) continue; /* of checkpoints that were made before there was such a key */
         if (k->count) wrote = lti_print(text + at, size - at, "%s%s=%lld", between, k->name, (long long)*k->count);
         if (k->number) wrote = lti_print(text + at, size - at, "%s%s=%.17g", between, k->name, *k->number);
         if (k->flag) wrote = lti_print(text + at, size - at, "%s%s=%d", between, k->name, *k->flag);
@@ -77,14 +78,17 @@ json_t *lti_policy_json(lt_ctx *ctx, const lt_quant_policy *q)
     char type[LT_SCHEME_TEXT], embedding[LT_SCHEME_TEXT];
     lti_text rules = {.ctx = ctx};
     lti_policy_rules(q, &rules);
-    json_t *json = rules.failed
-                       ? NULL
-                       : json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:f,s:f}", "qat", lt_quant_policy_name(q, type),
-                                   "qat_embedding", lt_scheme_name(&q->embedding, embedding), "qat_targets",
-                                   q->targets ? q->targets : "", "tensor_type", rules.data ? rules.data : "",
-                                   "qat_activations", lt_activations_name(q->activations), "qat_scale",
-                                   lt_scale_rule_name(q->scale), "qat_gradient", lt_round_gradient_name(q->gradient),
-                                   "qat_damping", q->damping, "qat_freeze_threshold", q->freeze_threshold);
+    json_t *json =
+        rules.failed
+            ? NULL
+            : json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:f,s:f,s:I,s:s,s:s,s:f}", "qat", lt_quant_policy_name(q, type),
+                        "qat_embedding", lt_scheme_name(&q->embedding, embedding), "qat_targets",
+                        q->targets ? q->targets : "", "tensor_type", rules.data ? rules.data : "", "qat_activations",
+                        lt_activations_name(q->activations), "qat_scale", lt_scale_rule_name(q->scale), "qat_gradient",
+                        lt_round_gradient_name(q->gradient), "qat_damping", q->damping, "qat_freeze_threshold",
+                        q->freeze_threshold, "qat_scale_every", (json_int_t)(q->scale_every > 1 ? q->scale_every : 1),
+                        "qat_backward", q->integer_backward ? "int8" : "auto", "qat_observer",
+                        lt_observer_name(q->observer), "qat_observe_rate", q->observe_rate);
     lti_text_free(&rules);
     return json;
 }
@@ -120,9 +124,10 @@ static json_t *identity(const lti_loop *l)
                   "freeze", c->freeze ? c->freeze : "", "train_only", c->train_only ? c->train_only : "",
                   "checkpoint_activations", (int)c->checkpoint_activations, "double", (int)(sizeof(lt_real) == 8));
     json_t *more =
-        json_pack("{s:s,s:s,s:s,s:f,s:f,s:f,s:i}", "compute", lt_dtype_name(l->recipe.compute), "store_activations",
+        json_pack("{s:s,s:s,s:s,s:f,s:f,s:f,s:i,s:s}", "compute", lt_dtype_name(l->recipe.compute), "store_activations",
                   c->store_activations, "frozen_type", c->frozen_type, "layer_decay", c->layer_decay, "ema_decay",
-                  c->ema_decay, "label_smoothing", c->label_smoothing, "classes", (int)lt_model_classes(l->model));
+                  c->ema_decay, "label_smoothing", c->label_smoothing, "classes", (int)lt_model_classes(l->model),
+                  "qat_init", c->qat_init ? c->qat_init : "none");
     json_t *qat = lti_policy_json(l->ctx, &c->quant), *cluster = lti_cluster_json(&c->cluster);
     bool whole = same && more && qat && cluster && !json_object_update(same, more) && !json_object_update(same, qat) &&
                  !json_object_update(same, cluster);
@@ -132,6 +137,23 @@ static json_t *identity(const lti_loop *l)
     if (whole) return same;
     json_decref(same);
     return NULL;
+}
+
+/* The grid of each weight that is on one, by name. A new reference. */
+static json_t *grids_json(const lti_loop *l)
+{
+    json_t *grids = json_object();
+    const lt_params *params = lt_model_params(l->model);
+    for (int i = 0; grids && l->recipe.quant && i < lt_params_count(params); i++) {
+        const lt_param *p = lt_params_at(params, i);
+        char name[LT_SCHEME_TEXT];
+        lt_scheme s = lt_quant_scheme(l->recipe.quant, p);
+        if (lt_param_role(p) != LT_WEIGHT || lt_scheme_is_float(&s)) continue;
+        if (!json_object_set_new(grids, lt_param_name(p), json_string(lt_scheme_name(&s, name)))) continue;
+        json_decref(grids);
+        grids = NULL;
+    }
+    return grids;
 }
 
 /* JSON has no NaN: a loss that is not finite is left out, and NaN again when read. */
@@ -150,11 +172,15 @@ static json_t *state_of(const lti_loop *l)
 {
     const lti_progress *p = &l->at;
     lt_cursor cursor = lt_batches_cursor(l->batches);
-    json_t *same = identity(l);
-    if (!same) return NULL;
-    json_t *state = json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:I}", "run", same, "step", (json_int_t)p->step,
-                              "tokens", (json_int_t)p->tokens, "epoch", (json_int_t)cursor.epoch, "index",
-                              (json_int_t)cursor.index, "skipped", (json_int_t)p->skipped, "skipped_in_row",
+    json_t *same = identity(l), *grids = grids_json(l);
+    if (!same || !grids) {
+        json_decref(same);
+        json_decref(grids);
+        return NULL;
+    }
+    json_t *state = json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:I}", "run", same, "grids", grids, "step",
+                              (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "epoch", (json_int_t)cursor.epoch,
+                              "index", (json_int_t)cursor.index, "skipped", (json_int_t)p->skipped, "skipped_in_row",
                               (json_int_t)p->skipped_in_row, "rollbacks", (json_int_t)p->rollbacks, "lr_factor",
                               p->lr_factor, "metrics_bytes", (json_int_t)lti_metrics_size(l->metrics));
     set_loss(state, "first_loss", p->first_loss);
@@ -191,6 +217,32 @@ static void value_text(const json_t *v, char *text, size_t size)
         snprintf(text, size, "%s", json_is_true(v) ? "true" : json_is_false(v) ? "false" : "missing");
 }
 
+static const char *grid_named(const json_t *grids, const char *tensor)
+{
+    const char *grid = json_string_value(json_object_get(grids, tensor));
+    return grid ? grid : "f32";
+}
+
+/* A weight on another grid is named itself: which of its options made it so may be any of four. */
+static lt_status check_grids(lti_loop *l, const char *path, const json_t *saved)
+{
+    json_t *now = grids_json(l);
+    if (!now) return lti_fail(l->ctx, LT_ENOMEM, "out of memory while resuming");
+    lt_status status = LT_OK;
+    const lt_params *params = lt_model_params(l->model);
+    for (int i = 0; json_is_object(saved) && i < lt_params_count(params) && status == LT_OK; i++) {
+        const char *name = lt_param_name(lt_params_at(params, i)), *was = grid_named(saved, name),
+                   *is = grid_named(now, name);
+        if (strcmp(was, is) == 0) continue;
+        status = lti_fail(l->ctx, LT_EINVAL,
+                          "%s: cannot go on bit for bit: '%s' was trained on %s and would be on %s now; use the old "
+                          "types (qat, qat_embedding, tensor_type), or --resume never to start anew",
+                          path, name, was, is);
+    }
+    json_decref(now);
+    return status;
+}
+
 static lt_status check_identity(lti_loop *l, const char *path, json_t *saved)
 {
     json_t *now = identity(l);
@@ -224,6 +276,7 @@ static int64_t whole(const json_t *state, const char *key)
 static lt_status restore(lti_loop *l, const char *path, const json_t *state)
 {
     lti_progress *p = &l->at;
+    LTI_TRY(check_grids(l, path, json_object_get(state, "grids")));
     LTI_TRY(check_identity(l, path, json_object_get(state, "run")));
     LTI_TRY(lti_checkpoint_load(l->ctx, path, lt_model_params(l->model)));
     p->step = whole(state, "step");

@@ -36,9 +36,8 @@ struct lt_auto_bits {
 
 /* ---- Gradients ---- */
 
-static lt_status build(void *user, lt_plan_key key, lt_arena *arena, lt_plan **plan)
+static lt_status compile(calibration *c, lt_plan_key key, const lt_compile_options *options, lt_plan **plan)
 {
-    calibration *c = user;
     lt_graph *g;
     lt_t targets;
     LTI_TRY(lt_graph_create(c->ctx, lt_model_params(c->model), &g));
@@ -47,12 +46,17 @@ static lt_status build(void *user, lt_plan_key key, lt_arena *arena, lt_plan **p
     lt_t loss = lt_model_loss(c->model, g, &in, targets, lt_constant(g, 1));
     for (int i = 0; i < c->n; i++) c->values[i] = lt_param_value(g, (lt_param *)(uintptr_t)c->tensors[i].param);
     lt_grad(loss, c->n, c->values, c->gradients);
+    lt_status status = lt_compile(g, options, c->n, c->gradients, plan);
+    lt_graph_free(g);
+    return status;
+}
+
+static lt_status build(void *user, lt_plan_key key, lt_arena *arena, lt_plan **plan)
+{
     lt_compile_options options;
     lt_compile_options_init(&options);
     options.arena = arena;
-    lt_status status = lt_compile(g, &options, c->n, c->gradients, plan);
-    lt_graph_free(g);
-    return status;
+    return compile(user, key, &options, plan);
 }
 
 static void add_squares(int64_t n, const lt_real *g, double *sums)
@@ -142,12 +146,47 @@ static lt_status list_tensors(calibration *c, const lt_quant_policy *policy)
     for (int i = 0; i < lt_params_count(params); i++) {
         const lt_param *p = lt_params_at(params, i);
         if (!is_free(p, policy)) continue;
-        c->squares[c->n] = lti_alloc_array(c->ctx, (size_t)lt_param_count(p), sizeof **c->squares);
-        if (!c->squares[c->n]) return LT_ENOMEM;
         c->tensors[c->n].param = p;
         lti_bits_candidates(&c->tensors[c->n++]);
     }
     return c->n ? LT_OK : lti_fail(c->ctx, LT_EINVAL, "auto bits: there is no linear layer to choose a type for");
+}
+
+/* ---- Memory: a double a weight, and the gradients of the longest row, all at once ---- */
+
+static lt_status count_bytes(calibration *c, uint64_t *bytes)
+{
+    lt_plan *plan;
+    lt_compile_options options;
+    lt_compile_options_init(&options);
+    options.measure = true;
+    uint64_t squares = 0, rounding = 0;
+    for (int i = 0; i < c->n; i++) {
+        uint64_t n = (uint64_t)lt_param_count(c->tensors[i].param);
+        squares += n * sizeof **c->squares;
+        if (n * (sizeof(lt_real) + 2) > rounding) rounding = n * (sizeof(lt_real) + 2); /* cost_types */
+    }
+    LTI_TRY(compile(c, (lt_plan_key){0, 1, (int32_t)lt_dataset_longest(c->data)}, &options, &plan));
+    *bytes = squares + rounding + lt_plan_arena_bytes(plan);
+    lt_plan_free(plan);
+    return LT_OK;
+}
+
+static lt_status make_squares(calibration *c)
+{
+    uint64_t bytes, available = lt_memory_now().available;
+    LTI_TRY(count_bytes(c, &bytes));
+    if (bytes > available)
+        return lti_fail(c->ctx, LT_ELIMIT,
+                        "auto bits: measuring %d layers needs %.2f GB beside the model (a double a weight and a row's "
+                        "gradients), and %.2f GB are available; name types instead (qat), or leave layers out "
+                        "(qat_targets)",
+                        c->n, (double)bytes / 1e9, (double)available / 1e9);
+    for (int i = 0; i < c->n; i++) {
+        c->squares[i] = lti_alloc_array(c->ctx, (size_t)lt_param_count(c->tensors[i].param), sizeof **c->squares);
+        if (!c->squares[i]) return LT_ENOMEM;
+    }
+    return LT_OK;
 }
 
 static lt_status choose(calibration *c, double bits)
@@ -212,6 +251,7 @@ lt_status lt_auto_bits_choose(lt_model *model, const lt_dataset *data, const lt_
     calibration c = {.ctx = ctx, .model = model, .data = data};
     c.feed = (lti_feed){.ctx = ctx, .layout = lti_row_layout_of(model, data, NULL)};
     lt_status status = list_tensors(&c, policy);
+    if (status == LT_OK) status = make_squares(&c);
     if (status == LT_OK) status = measure(&c);
     if (status == LT_OK) status = choose(&c, bits);
     if (status == LT_OK) status = tell(&c, policy, a);
@@ -220,6 +260,18 @@ lt_status lt_auto_bits_choose(lt_model *model, const lt_dataset *data, const lt_
         *chosen = a;
     else
         lt_auto_bits_free(a);
+    return status;
+}
+
+lt_status lt_auto_bits_memory(lt_model *model, const lt_dataset *data, const lt_quant_policy *policy, uint64_t *bytes)
+{
+    *bytes = 0;
+    calibration c = {.ctx = lt_params_ctx(lt_model_params(model)), .model = model, .data = data};
+    LTI_TRY(lti_check_model(c.ctx, model, data, true));
+    c.feed = (lti_feed){.ctx = c.ctx, .layout = lti_row_layout_of(model, data, NULL)};
+    lt_status status = list_tensors(&c, policy);
+    if (status == LT_OK) status = count_bytes(&c, bytes);
+    close_calibration(&c);
     return status;
 }
 

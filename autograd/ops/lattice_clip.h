@@ -7,6 +7,9 @@
 /* x as blocks of the scheme's lattice, its scales quantized themselves where the scheme says so. */
 lt_t lti_quantize_type(lt_t x, const lt_scheme *scheme);
 
+/* x as blocks with the scales of `kept`, which is of the lattice and of x's shape; straight through. */
+lt_t lti_requantize(lt_t x, lt_t kept);
+
 /* The same codes, made of x by lt_quantize; their cotangent reaches x where x is within the reach of its block
  * (LT_ROUND_CLIP_X), or not more than half a step outside (LT_ROUND_CLIP_CODE). */
 lt_t lti_lattice_clip(lt_t codes, lt_t x, lt_round_gradient gradient);

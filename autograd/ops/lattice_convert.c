@@ -3,12 +3,15 @@
 #include "autograd/ops/rows.h"
 #include "kernels/lattice/lattice.h"
 
+#include <string.h>
+
 typedef struct convert_job {
     lt_dtype type;
     int64_t blocks, tasks;
     const lt_real *x; /* encode */
     lt_real *y;       /* decode */
     char *stored;
+    const char *kept; /* encode again: blocks with the scales */
 } convert_job;
 
 bool lti_converts(lt_dtype type)
@@ -39,6 +42,16 @@ static void encode_task(void *arg, int64_t task, int thread)
     }
 }
 
+static void again_task(void *arg, int64_t task, int thread)
+{
+    const convert_job *job = arg;
+    void *y;
+    int64_t first, n = range_of(job, task, &first, &y);
+    (void)thread;
+    memcpy(y, job->kept + ((char *)y - job->stored), lti_bytes_of(job->type, n));
+    lti_recode(job->type, n, job->x + first, y);
+}
+
 static void decode_task(void *arg, int64_t task, int thread)
 {
     const convert_job *job = arg;
@@ -58,6 +71,11 @@ static void convert(convert_job *job, int64_t n, lti_task task)
 void lti_encode(int64_t n, const lt_real *x, lt_dtype type, void *y)
 {
     convert(&(convert_job){.type = type, .x = x, .stored = y}, n, encode_task);
+}
+
+void lti_encode_again(int64_t n, const lt_real *x, lt_dtype type, const void *kept, void *y)
+{
+    convert(&(convert_job){.type = type, .x = x, .stored = y, .kept = kept}, n, again_task);
 }
 
 void lti_decode(int64_t n, lt_dtype type, const void *x, lt_real *y)

@@ -10,7 +10,7 @@
 
 #define SCHEME_WORDS                                                                                                   \
     "f32, f16, bf16, a block type (q4_0 .. tq2_0, mxfp4, nf4, nf4:dq, fp4), "                                          \
-    "intN[:gG|channel|tensor][,asym][,full][,half] with N 2 to 8, ternary[:gG|channel|tensor], "                       \
+    "intN[:gG|channel|tensor][,asym][,full][,half] with N 2 to 8, ternary[:gG|channel|tensor][,half], "                \
     "fp8[:e5m2][,channel|tensor]"
 
 enum { MOST_GROUP = 1 << 24 };
@@ -78,7 +78,7 @@ static bool take(reader *r, const char *word)
     if (word[0] == 'g') return group_size(word + 1) > 0 && take_per(r, LT_PER_GROUP, group_size(word + 1));
     if (integer && !strcmp(word, "asym")) return !s->full_range && take_flag(&s->asymmetric);
     if (integer && !strcmp(word, "full")) return !s->asymmetric && take_flag(&s->full_range);
-    if (integer && !strcmp(word, "half")) return take_flag(&s->half_scales);
+    if (!strcmp(word, "half")) return take_flag(&s->half_scales);
     return false;
 }
 
@@ -177,6 +177,7 @@ const char *lt_scheme_name(const lt_scheme *s, char *name)
     case LT_SCHEME_TERNARY:
         write_text(&w, "ternary");
         write_per(&w, s, LT_PER_TENSOR);
+        if (s->half_scales) qualify(&w, "half");
         break;
     case LT_SCHEME_FP8:
         write_text(&w, "fp8");

@@ -31,11 +31,12 @@ typedef enum lt_family {
     LT_GEMMA3,    /* four norms a block, five local layers to a global one, GeGLU; text only */
     LT_GPT2,      /* Radford et al. 2019: learned positions, LayerNorm, fused qkv, biases everywhere */
     LT_BERT,      /* Devlin et al. 2018: post-norm encoder, pooler and classifier */
+    LT_BITNET,    /* BitNet b1.58 (Ma et al. 2024, 2025): Llama with a norm before each projection back */
     LT_FAMILY_COUNT
 } lt_family;
 LT_API const char *lt_family_name(lt_family family); /* "llama": also general.architecture of GGUF files */
 
-typedef enum lt_activation { LT_SILU = 0, LT_GELU, LT_GELU_TANH, LT_RELU } lt_activation;
+typedef enum lt_activation { LT_SILU = 0, LT_GELU, LT_GELU_TANH, LT_RELU, LT_RELU2 /* max(x, 0)^2 */ } lt_activation;
 
 typedef struct lt_transformer_config {
     size_t size;
@@ -121,8 +122,12 @@ LT_API void lt_model_free(lt_model *model); /* NULL is fine */
 /* Writes config.json, model.safetensors, the tokenizer's files and generation_config.json into a directory, each
  * atomically; unknown keys of the config that was read are written back. `dtype`: "F32", "F16" or "BF16". Not for
  * models that were opened frozen: convert those (lt_convert). LT_EUNSUPPORTED, and nothing is written, where a GGUF
- * file said what config.json has no words for, or a network's norms were folded (lt_fold_batch_norm). */
+ * file said what config.json has no words for, or a network's norms were folded by lt_fold_batch_norm or lt_cnn_fold. */
 LT_API LT_MUST_USE lt_status lt_model_save(const lt_model *model, const char *directory, const char *dtype);
+/* Folds the batch norms of a cnn into its convolutions (lt_cnn_fold), once: what is saved of it says so. For training
+ * with rounded weights, behind training in float. LT_EUNSUPPORTED: a model without batch norms; LT_EINVAL: one that was
+ * opened frozen. */
+LT_API LT_MUST_USE lt_status lt_model_fold(lt_model *model);
 
 /* The model's loss, hidden state and logits, recorded. Language models: targets [B, T], -1 masked, hidden [B, T, C],
  * logits [B, T, vocab]. Classifiers: targets [B], logits [B, classes]; hidden is what the head reads: [B, C] of images

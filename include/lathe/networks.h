@@ -46,6 +46,7 @@ typedef struct lt_cnn_config {
     int64_t filters;                          /* channels of the first stage, default 16 */
     int64_t stages, blocks;                   /* default 3 stages of 1 block */
     double norm_eps, norm_momentum;           /* 1e-5, 0.1 */
+    bool folded; /* convolutions have biases, and norms are identities that stay: lt_model_fold. Default false */
 } lt_cnn_config;
 LT_API void lt_cnn_config_init(lt_cnn_config *config);
 /* "stem.conv.weight", "stem.bn.weight", "stage.0.0.conv1.weight" (stage, block), .., "stage.1.0.shortcut.conv.weight",
@@ -57,7 +58,8 @@ LT_API LT_MUST_USE lt_status lt_cnn_params(lt_params *params, const lt_cnn_confi
 LT_API lt_t lt_cnn_logits(lt_graph *graph, const lt_cnn_config *config, lt_t x);
 /* Folds every batch norm into its convolution (lt_fold_batch_norm), which gets a bias, and freezes what is left of the
  * norms, now identities: before training with quantized weights. In this order the numbers that are rounded are those
- * that ship; folding while training would multiply filters by the statistics of each batch. */
+ * that ship; folding while training would multiply filters by the statistics of each batch. Of a model that is to be
+ * saved: lt_model_fold. */
 LT_API LT_MUST_USE lt_status lt_cnn_fold(lt_params *params, const lt_cnn_config *config);
 /* Features before the head [B, C]. */
 LT_API lt_t lt_cnn_features(lt_graph *graph, const lt_cnn_config *config, lt_t x);

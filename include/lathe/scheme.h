@@ -34,13 +34,13 @@ typedef struct lt_scheme {
     bool full_range;    /* symmetric: codes -Q-1 .. Q with scale absmax / (Q + 1/2), as torchao maps them */
     bool e5m2;          /* LT_SCHEME_FP8; else E4M3 */
     bool double_scales; /* LT_NF4, LT_FP4: scales are 8-bit themselves (QLoRA's double quantization) */
-    bool half_scales;   /* LT_SCHEME_INT: scales are rounded to f16, as GPTQ's and AWQ's files have them */
+    bool half_scales; /* LT_SCHEME_INT, _TERNARY: scales are rounded to f16, as GPTQ's, AWQ's and TQ files have them */
     lt_granularity per; /* what shares a scale: not for LT_SCHEME_TYPE */
     int64_t group;      /* LT_PER_GROUP: elements along the last axis; the last group of a row may be shorter */
 } lt_scheme;
 
 /* "f32", "f16", "bf16", "q4_0" .. "tq2_0", "mxfp4", "nf4", "nf4:dq", "fp4"; "intN[:gG|channel|tensor][,asym][,full][,half]" (N
- * 2 to 8; default channel), "ternary[:gG|channel|tensor]" (default tensor), "fp8[:e5m2][,channel|tensor]" (default E4M3, channel).
+ * 2 to 8; default channel), "ternary[:gG|channel|tensor][,half]" (default tensor), "fp8[:e5m2][,channel|tensor]" (default E4M3, channel).
  * ':' and ',' mean the same, so a word can be written without commas. LT_EINVAL lists what is possible. */
 LT_API LT_MUST_USE lt_status lt_scheme_parse(lt_ctx *ctx, const char *text, lt_scheme *scheme);
 /* The same words back, into `name` (LT_SCHEME_TEXT bytes); returns it. */

@@ -100,9 +100,10 @@ typedef struct lt_train_config {
     uint64_t memory_limit;         /* bytes; 0: what the machine has */
     double max_seconds;            /* save and return LT_EINTERRUPTED after; 0: none */
     lt_quant_policy quant;         /* QAT; empty, the default: none */
-    double qat_start;              /* share of the steps trained in float first, default 0 */
-    lt_cluster_config cluster;     /* weight clustering: at the end weights are centroids (cluster.h); default: none */
-    const volatile int *stop;      /* checked between micro-steps: nonzero saves and returns LT_EINTERRUPTED */
+    double qat_start;              /* share of the steps trained (and validated) in float first, default 0 */
+    const char *qat_init; /* how the caller prepared the weights (a method of ptq.h): a resume asks the same. NULL */
+    lt_cluster_config cluster; /* weight clustering: at the end weights are centroids (cluster.h); default: none */
+    const volatile int *stop;  /* checked between micro-steps: nonzero saves and returns LT_EINTERRUPTED */
     void (*on_start)(void *user, const lt_train_start *start);
     void (*on_progress)(void *user, const lt_train_progress *progress);
     void *user;
@@ -150,10 +151,13 @@ LT_API LT_MUST_USE lt_status lt_evaluate(lt_model *model, const lt_dataset *data
 /* Types under a budget: for every linear layer (those that `policy` has rules or no targets for are left to it) the
  * lattice is chosen that keeps the rise of the loss smallest at `bits` bits a weight, over all those layers. The rise is
  * measured on rows of `data`: half the squared rounding error weighed with squared gradients. The same data, weights and
- * kernels choose the same. LT_EINVAL: nothing to choose for, a budget no types reach. */
+ * kernels choose the same. LT_EINVAL: nothing to choose for, a budget no types reach; LT_ELIMIT: memory. */
 typedef struct lt_auto_bits lt_auto_bits;
 LT_API LT_MUST_USE lt_status lt_auto_bits_choose(lt_model *model, const lt_dataset *data, const lt_quant_policy *policy,
                                                  double bits, lt_auto_bits **chosen);
+/* Bytes that choosing takes for a while, beside the model: a double a weight, and the gradients of a row. */
+LT_API LT_MUST_USE lt_status lt_auto_bits_memory(lt_model *model, const lt_dataset *data, const lt_quant_policy *policy,
+                                                 uint64_t *bytes);
 LT_API void lt_auto_bits_free(lt_auto_bits *chosen); /* NULL is fine */
 /* The policy's rules and one for each layer; patterns are the model's names. */
 LT_API const lt_quant_rule *lt_auto_bits_rules(const lt_auto_bits *chosen, int *count);
@@ -185,13 +189,14 @@ typedef struct lt_exported {
 } lt_exported;
 
 /* Writes the model's codes, the very ones of an evaluation with this policy, and reads them back: every byte and every
- * number is compared. `path` ends in .gguf: a file as llama.cpp reads it, rows moved and never quantized anew; else a
- * safetensors file with every tensor under lathe's name, lattice blocks as bytes, types in the metadata. Steps, hashes
- * and the policy go into keys "lathe.*". options NULL: defaults. Errors: LT_EINVAL (`other` changes values),
+ * number is compared. `path` ends in .gguf: a file as llama.cpp reads it, rows moved and never quantized anew; or in
+ * .safetensors: with every tensor under lathe's name, lattice blocks as bytes, types in the metadata. Steps, hashes
+ * and the policy go into keys "lathe.*". options NULL: defaults. Errors: LT_EINVAL (`other` changes values; another ending),
  * LT_EUNSUPPORTED (GGUF has no such type), LT_ENONFINITE names the tensor, LT_EIO. */
 LT_API LT_MUST_USE lt_status lt_export(lt_model *model, const lt_quant_policy *policy, const char *path,
                                        const lt_export_options *options, lt_exported *exported);
-/* Whether the format that the path's ending means has types for the policy's grids; LT_EUNSUPPORTED names the tensor. */
+/* Whether the format that the path's ending means has types for the policy's grids; LT_EUNSUPPORTED names the tensor,
+ * LT_EINVAL the endings that there are. */
 LT_API LT_MUST_USE lt_status lt_export_check(const lt_model *model, const lt_quant_policy *policy, const char *path);
 /* The same with defaults; `report` may be NULL. */
 LT_API LT_MUST_USE lt_status lt_export_codes(lt_model *model, const lt_quant_policy *policy, const char *path,
@@ -234,6 +239,22 @@ LT_API LT_MUST_USE lt_status lt_export_card(const lt_model *model, const char *p
  * reading, as one opened frozen; rows of a .gguf that lie in another order are copied. Borrows the model's tokenizer: free
  * it first. */
 LT_API LT_MUST_USE lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded);
+
+/* Beside a model that lt_model_save wrote: quantization.safetensors with the grids of static activations
+ * ("<site>:act_scale") and the words of the policy. Without such grids, or policy NULL: an older file is removed. */
+LT_API LT_MUST_USE lt_status lt_model_save_grids(const lt_model *model, const lt_quant_policy *policy,
+                                                 const char *directory);
+/* Takes the grids of static activations from there, or from a checkpoint, into the params of a model opened from `path`;
+ * *taken: how many there are, 0 also where there is no such file. */
+LT_API LT_MUST_USE lt_status lt_model_take_grids(lt_model *model, const char *path, int *taken);
+
+/* Scales that training on a grid has beside the weights: learned ones, and K-quants' that are kept (scale_every). For a
+ * model just opened from `path` and a policy to quantize it by. TAKEN: path is a checkpoint of a training on these grids;
+ * the scales are among the model's params, and the policy reads them. OTHER: they are of other grids, and not read.
+ * LT_EINVAL: path is the run's directory, which has the weights alone; the message names the checkpoint. */
+typedef enum lt_run_scales { LT_RUN_SCALES_NONE = 0, LT_RUN_SCALES_TAKEN, LT_RUN_SCALES_OTHER } lt_run_scales;
+LT_API LT_MUST_USE lt_status lt_model_take_scales(lt_model *model, const char *path, lt_quant_policy *policy,
+                                                  lt_run_scales *found);
 
 /* report.html from metrics.jsonl files: SVG curves of loss, validation loss, learning rate, gradient norm; `table` is
  * an optional HTML-free table: rows of cells separated by tabs, the first row the header. */

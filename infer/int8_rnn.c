@@ -1,9 +1,10 @@
-/* int8_lstm.c - LSTM in integers.
+/* int8_rnn.c - LSTM and GRU in integers.
  *
- *     codes of x at all steps -> W_ih x + b, one product -> a step: + W_hh round(127 h), gates -> next layer, head
+ *     codes of x at all steps -> W_ih x + b, one product -> a step: W_hh round(127 h), gates -> next layer, head
  *
- * A state is o tanh(c), so |h| < 1 and its scale is 1/127 without being observed. The scale of a layer's output towards
- * the next one was. The embedding is a table of codes on the first layer's activation grid: looking up is all that is
+ * An LSTM's state is o tanh(c), a GRU's lies between its last one and a tanh: |h| < 1, and the scale is 1/127 without
+ * being observed. The scale of a layer's output towards the next one was. A GRU's reset gate multiplies what comes from
+ * the state alone: there the two products stay apart, each with its own bias; an LSTM's are one sum. The embedding is a table of codes on the first layer's activation grid: looking up is all that is
  * left. Both products are 1 x 1 convolutions, whose matrices are packed once (kernels/conv_int8.h); the integer product
  * of kernels/integer.h packs them at each call, that is, at each step. */
 #include "infer/int8_layers.h"
@@ -16,25 +17,32 @@
 
 enum { ROWS = 16, MOST_STEPS = 1 << 16 };
 
-/* Of a slot's memory. X: codes [T, G, I]. Z: floats [T, G, 4H]. Y: h of all steps [T, G, H]; OUT: logits. H0: codes of
- * h [G, H]. HF, CELL, GATES: of one step. LAST: states that are classified [G, H]. */
-enum { X, Z, Y, H0, HF, CELL, GATES, LAST, OUT, BUFFERS };
+/* Of a slot's memory, with N gates. X: codes [T, G, I]. Z: floats [T, G, N H]. Y: h of all steps [T, G, H]; OUT: logits.
+ * H0: codes of h [G, H]. HF [G, N H] and GATES: of one step. KEPT: what a step hands on in float, an LSTM's cell, a
+ * GRU's state [G, H]. LAST: states that are classified [G, H]. */
+enum { X, Z, Y, H0, HF, KEPT, GATES, LAST, OUT, BUFFERS };
+enum { GATE_ROOM = 11 }; /* H-sized parts of GATES: gates 4, sums 2 x 3, h */
 
-typedef struct lstm_layer {
+typedef struct rnn_layer {
     const lti_int8_layer *ih;
     lti_conv_int8 *input, *state;
-} lstm_layer;
+} rnn_layer;
 
-typedef struct lstm_program {
+typedef struct rnn_program {
     lti_int8_program base;
     lt_ctx *ctx;
     const lt_rnn_config *c;
     int64_t T;
-    lstm_layer *layers;
+    rnn_layer *layers;
     const lti_int8_layer *table, *head_layer;
     lti_conv_int8 *head, **convs;
     size_t at[BUFFERS + 1], scratch;
-} lstm_program;
+} rnn_program;
+
+static int64_t gates_of(const lt_rnn_config *c)
+{
+    return c->kind == LT_RNN_GRU ? 3 : 4;
+}
 
 /* ---- Layers ---- */
 
@@ -66,10 +74,9 @@ static lt_status take_table(lt_int8 *net, const lt_params *params, const lt_quan
     return status;
 }
 
-lt_status lti_int8_lstm_layers(lt_int8 *net, const lt_params *params, const lt_quant_policy *policy)
+lt_status lti_int8_rnn_layers(lt_int8 *net, const lt_params *params, const lt_quant_policy *policy)
 {
     const lt_rnn_config *c = &net->config.rnn;
-    const char *const none[2] = {NULL, NULL};
     for (int64_t i = 0; i < c->layers; i++) {
         char name[32], ih[40], hh[40], w_ih[48], w_hh[48], b_ih[48], b_hh[48];
         snprintf(name, sizeof name, "rnn.%d", (int)i);
@@ -79,9 +86,10 @@ lt_status lti_int8_lstm_layers(lt_int8 *net, const lt_params *params, const lt_q
         snprintf(w_hh, sizeof w_hh, "%s.weight_hh", name);
         snprintf(b_ih, sizeof b_ih, "%s.bias_ih", name);
         snprintf(b_hh, sizeof b_hh, "%s.bias_hh", name);
-        const char *const biases[2] = {b_ih, b_hh};
-        LTI_TRY(lti_int8_take(&net->layers, params, policy, ih, w_ih, biases, false));
-        LTI_TRY(lti_int8_take(&net->layers, params, policy, hh, w_hh, none, true));
+        bool apart = c->kind == LT_RNN_GRU;
+        const char *const of_input[2] = {b_ih, apart ? NULL : b_hh}, *const of_state[2] = {apart ? b_hh : NULL, NULL};
+        LTI_TRY(lti_int8_take(&net->layers, params, policy, ih, w_ih, of_input, false));
+        LTI_TRY(lti_int8_take(&net->layers, params, policy, hh, w_hh, of_state, true));
     }
     if (c->vocab) LTI_TRY(take_table(net, params, policy));
     const char *head = c->classes ? "head" : "output", *weight = "head.weight";
@@ -92,13 +100,13 @@ lt_status lti_int8_lstm_layers(lt_int8 *net, const lt_params *params, const lt_q
 
 /* ---- At work ---- */
 
-static float *floats(const lstm_program *p, char *memory, int buffer)
+static float *floats(const rnn_program *p, char *memory, int buffer)
 {
     return (float *)(void *)(memory + p->at[buffer]);
 }
 
 /* The first layer's codes [T, G, I]; rows beyond n are 0. */
-static void take_input(const lstm_program *p, char *m, int64_t first, int64_t n, const void *x)
+static void take_input(const rnn_program *p, char *m, int64_t first, int64_t n, const void *x)
 {
     int64_t G = p->base.group, I = p->layers[0].ih->K;
     char *codes = m + p->at[X];
@@ -117,32 +125,52 @@ static void take_input(const lstm_program *p, char *m, int64_t first, int64_t n,
         }
 }
 
+static void to_reals(int64_t n, const float *x, lt_real *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = (lt_real)x[i];
+}
+
+/* One row of a step: the gates from what the products gave, then h. x [N H]: of the input, in an LSTM with it the
+ * state's (`state` is NULL); kept [H]: see KEPT. */
+static void run_gates(int64_t H, const float *x, const float *state, lt_real *kept, lt_real *room, float *h)
+{
+    lt_real *sums = room + 4 * H, *of_state = sums + 3 * H, *out = room + 10 * H;
+    to_reals((state ? 3 : 4) * H, x, state ? sums : room);
+    if (state) {
+        to_reals(3 * H, state, of_state);
+        lti_k()->gru_gates(H, of_state, sums, NULL, NULL, room, kept);
+    } else {
+        lti_k()->lstm_gates(H, NULL, room, NULL, room, kept, out);
+    }
+    const lt_real *from = state ? kept : out;
+    for (int64_t i = 0; i < H; i++) h[i] = (float)from[i];
+}
+
 /* Codes in X through a layer: h of all steps in Y. */
-static lt_status run_layer(const lstm_program *p, const lstm_layer *l, lti_int8_slot slot)
+static lt_status run_layer(const rnn_program *p, const rnn_layer *l, lti_int8_slot slot)
 {
     char *m = slot.memory;
     void *scratch = m + p->at[BUFFERS];
-    int64_t G = p->base.group, H = p->c->hidden;
+    int64_t G = p->base.group, H = p->c->hidden, N = gates_of(p->c);
+    bool apart = p->c->kind == LT_RNN_GRU;
     float *z = floats(p, m, Z), *step = floats(p, m, HF);
-    lt_real *cell = (lt_real *)(void *)(m + p->at[CELL]), *gates = (lt_real *)(void *)(m + p->at[GATES]),
-            *h = gates + 4 * H;
-    memset(cell, 0, (size_t)(G * H) * sizeof *cell);
+    lt_real *kept = (lt_real *)(void *)(m + p->at[KEPT]), *room = (lt_real *)(void *)(m + p->at[GATES]);
+    memset(kept, 0, (size_t)(G * H) * sizeof *kept);
     memset(m + p->at[H0], 0, (size_t)(G * H));
     LTI_TRY(lti_conv_int8_run(l->input, slot.index, m + p->at[X], NULL, z, scratch));
     for (int64_t t = 0; t < p->T; t++) {
-        float *y = floats(p, m, Y) + t * G * H;
-        LTI_TRY(lti_conv_int8_run(l->state, slot.index, m + p->at[H0], z + t * G * 4 * H, step, scratch));
+        float *y = floats(p, m, Y) + t * G * H, *of_input = z + t * G * N * H;
+        LTI_TRY(lti_conv_int8_run(l->state, slot.index, m + p->at[H0], apart ? NULL : of_input, step, scratch));
         for (int64_t g = 0; g < G; g++) {
-            for (int64_t i = 0; i < 4 * H; i++) gates[i] = (lt_real)step[g * 4 * H + i];
-            lti_k()->lstm_gates(H, NULL, gates, NULL, gates, cell + g * H, h);
-            for (int64_t i = 0; i < H; i++) y[g * H + i] = (float)h[i];
+            const float *at = step + g * N * H;
+            run_gates(H, apart ? of_input + g * N * H : at, apart ? at : NULL, kept + g * H, room, y + g * H);
         }
         lti_int8_codes(G * H, y, 1.0f / 127, -127, m + p->at[H0]);
     }
     return LT_OK;
 }
 
-static lt_status run_head(const lstm_program *p, lti_int8_slot slot, int64_t first, int64_t n, const int32_t *lengths,
+static lt_status run_head(const rnn_program *p, lti_int8_slot slot, int64_t first, int64_t n, const int32_t *lengths,
                           lt_real *logits)
 {
     char *m = slot.memory;
@@ -169,10 +197,10 @@ static lt_status run_head(const lstm_program *p, lti_int8_slot slot, int64_t fir
 static lt_status run_group(const lti_int8_program *base, lti_int8_slot slot, int64_t first, int64_t n, const void *x,
                            const int32_t *lengths, lt_real *logits)
 {
-    const lstm_program *p = (const lstm_program *)(const void *)base;
+    const rnn_program *p = (const rnn_program *)(const void *)base;
     take_input(p, slot.memory, first, n, x);
     for (int64_t i = 0; i < p->c->layers; i++) {
-        const lstm_layer *l = &p->layers[i];
+        const rnn_layer *l = &p->layers[i];
         int64_t count = p->T * p->base.group * p->c->hidden;
         if (i > 0)
             lti_int8_codes(count, floats(p, slot.memory, Y), l->ih->x_scale, l->ih->x_lowest, slot.memory + p->at[X]);
@@ -183,7 +211,7 @@ static lt_status run_group(const lti_int8_program *base, lti_int8_slot slot, int
 
 static lt_status check_rows(const lti_int8_program *base, lt_ctx *ctx, int64_t n, const void *x, const int32_t *lengths)
 {
-    const lstm_program *p = (const lstm_program *)(const void *)base;
+    const rnn_program *p = (const rnn_program *)(const void *)base;
     const int32_t *tokens = x;
     for (int64_t i = 0; p->table && i < n * p->T; i++)
         if (tokens[i] < 0 || tokens[i] >= p->c->vocab)
@@ -200,18 +228,18 @@ static lt_status check_rows(const lti_int8_program *base, lt_ctx *ctx, int64_t n
 
 static void free_program(lt_ctx *ctx, lti_int8_program *base)
 {
-    lstm_program *p = (lstm_program *)(void *)base;
+    rnn_program *p = (rnn_program *)(void *)base;
     for (int i = 0; i < p->base.n_convs; i++) lti_conv_int8_free(ctx, p->convs[i]);
     lti_free(ctx, p->layers);
     lti_free(ctx, p->convs);
     lti_free(ctx, p);
 }
 
-static lt_status product(lstm_program *p, const lti_int8_layer *l, int64_t rows, int64_t O, int64_t K, bool adds,
+static lt_status product(rnn_program *p, const lti_int8_layer *l, int64_t rows, int64_t O, int64_t K, bool adds,
                          int slots, lti_conv_int8 **conv)
 {
     if (!l || l->O != O || l->K != K)
-        return lti_fail(p->ctx, LT_EFORMAT, "int8: a layer of the lstm is missing, or not [%lld,%lld]", (long long)O,
+        return lti_fail(p->ctx, LT_EFORMAT, "int8: a layer of the network is missing, or not [%lld,%lld]", (long long)O,
                         (long long)K);
     LTI_TRY(lti_int8_product(p->ctx, l, rows, adds, slots, conv));
     p->convs[p->base.n_convs++] = *conv;
@@ -219,19 +247,20 @@ static lt_status product(lstm_program *p, const lti_int8_layer *l, int64_t rows,
     return LT_OK;
 }
 
-static lt_status add_layers(lstm_program *p, const lt_int8 *net)
+static lt_status add_layers(rnn_program *p, const lt_int8 *net)
 {
     const lt_rnn_config *c = p->c;
-    int64_t G = p->base.group, H = c->hidden;
+    int64_t G = p->base.group, H = c->hidden, N = gates_of(c);
     for (int64_t i = 0; i < c->layers; i++) {
         char site[LTI_INT8_NAME];
-        lstm_layer *l = &p->layers[i];
+        rnn_layer *l = &p->layers[i];
         snprintf(site, sizeof site, "rnn.%d.ih", (int)i);
         l->ih = lti_int8_find(&net->layers, site);
         int64_t I = i > 0 ? H : c->vocab ? c->dim : c->inputs;
-        LTI_TRY(product(p, l->ih, p->T * G, 4 * H, I, false, net->slots, &l->input));
+        LTI_TRY(product(p, l->ih, p->T * G, N * H, I, false, net->slots, &l->input));
         snprintf(site, sizeof site, "rnn.%d.hh", (int)i);
-        LTI_TRY(product(p, lti_int8_find(&net->layers, site), G, 4 * H, H, true, net->slots, &l->state));
+        bool adds = c->kind == LT_RNN_LSTM;
+        LTI_TRY(product(p, lti_int8_find(&net->layers, site), G, N * H, H, adds, net->slots, &l->state));
     }
     p->table = c->vocab ? lti_int8_find(&net->layers, "token_embd") : NULL;
     if (c->vocab && (!p->table || p->table->O != c->vocab || p->table->K != c->dim))
@@ -242,18 +271,19 @@ static lt_status add_layers(lstm_program *p, const lt_int8 *net)
                    net->slots, &p->head);
 }
 
-static void place_buffers(lstm_program *p)
+static void place_buffers(rnn_program *p)
 {
     const lt_rnn_config *c = p->c;
     size_t G = (size_t)p->base.group, T = (size_t)p->T, H = (size_t)c->hidden, I = (size_t)p->layers[0].ih->K;
-    size_t O = (size_t)p->head_layer->O, widest = I > H ? I : H, out = (c->classes ? G : T * G) * O;
+    size_t N = (size_t)gates_of(c), O = (size_t)p->head_layer->O, widest = I > H ? I : H,
+           out = (c->classes ? G : T * G) * O;
     const size_t bytes[BUFFERS] = {[X] = T * G * widest,
-                                   [Z] = T * G * 4 * H * sizeof(float),
+                                   [Z] = T * G * N * H * sizeof(float),
                                    [Y] = T * G * H * sizeof(float),
                                    [H0] = G * H,
-                                   [HF] = G * 4 * H * sizeof(float),
-                                   [CELL] = G * H * sizeof(lt_real),
-                                   [GATES] = 5 * H * sizeof(lt_real),
+                                   [HF] = G * N * H * sizeof(float),
+                                   [KEPT] = G * H * sizeof(lt_real),
+                                   [GATES] = GATE_ROOM * H * sizeof(lt_real),
                                    [LAST] = G * H * sizeof(float),
                                    [OUT] = (out > I ? out : I) * sizeof(float)};
     size_t at = 0;
@@ -265,14 +295,14 @@ static void place_buffers(lstm_program *p)
     p->base.slot_bytes = at + p->scratch;
 }
 
-lt_status lti_int8_lstm_program(lt_int8 *net)
+lt_status lti_int8_rnn_program(lt_int8 *net)
 {
     lt_ctx *ctx = net->ctx;
     const lt_rnn_config *c = &net->config.rnn;
     if (net->size < 1 || net->size > MOST_STEPS)
         return lti_fail(ctx, LT_EINVAL, "int8: %lld steps; 1 to %d are possible", (long long)net->size,
                         (int)MOST_STEPS);
-    lstm_program *p = lti_alloc(ctx, sizeof *p);
+    rnn_program *p = lti_alloc(ctx, sizeof *p);
     if (!p) return LT_ENOMEM;
     net->program = &p->base;
     p->base = (lti_int8_program){.group = ROWS, .run = run_group, .check = check_rows, .free = free_program};

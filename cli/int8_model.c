@@ -1,0 +1,118 @@
+/* int8_model.c - see int8_model.h. */
+#include "cli/int8_model.h"
+
+#include "train/grids_file.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STEPS 512 /* of series, of whose length a model knows nothing */
+
+int cli_trained_read(cli *c, const char *path, cli_trained *trained)
+{
+    lt_status status = lti_grids_words(c->ctx, path, &trained->words);
+    return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, true);
+}
+
+void cli_trained_free(cli_trained *trained)
+{
+    json_decref(trained->words);
+    trained->words = NULL;
+}
+
+const char *cli_trained_word(const cli_trained *trained, const char *key)
+{
+    const char *word = json_string_value(json_object_get(trained->words, key));
+    return word ? word : "";
+}
+
+static const char *given(const cli_trained *trained, const char *key)
+{
+    const char *word = cli_trained_word(trained, key);
+    return *word ? word : NULL;
+}
+
+void cli_trained_adopt(cli_trained *trained, cli_quant *quant)
+{
+    const char *embedding = given(trained, "qat_embedding");
+    quant->type = given(trained, "qat");
+    quant->embedding = embedding && strcmp(embedding, "f32") ? embedding : NULL;
+    quant->targets = given(trained, "qat_targets");
+    quant->activations = given(trained, "qat_activations");
+    quant->scale = given(trained, "qat_scale");
+    trained->rules = given(trained, "tensor_type");
+    quant->tensor_types = (cli_list){&trained->rules, trained->rules != NULL};
+}
+
+bool cli_has_grids(const lt_model *model)
+{
+    const lt_params *params = lt_model_params(model);
+    for (int i = 0; i < lt_params_count(params); i++)
+        if (cli_ends_with(lt_param_name(lt_params_at(params, i)), ":act_scale")) return true;
+    return false;
+}
+
+int cli_int8_grids(cli *c, lt_model *model, const char *path, const lt_quant_policy *policy)
+{
+    int taken;
+    if (policy->activations != LT_ACT_INT8_STATIC) return EXIT_DONE;
+    lt_status status = lt_model_take_grids(model, path, &taken);
+    if (status != LT_OK) return cli_fail_status(c, status, true);
+    return taken ? EXIT_DONE
+                 : cli_fail(c, EXIT_USAGE, "%s has no scales of static activations: %s", path, CLI_INT8_HOW);
+}
+
+/* ---- Files ---- */
+
+static char *tell(const lt_int8 *net, const lt_int8_proof *proof, int64_t steps)
+{
+    char *text = NULL, made[64] = "";
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+    if (!file) return NULL;
+    if (steps) snprintf(made, sizeof made, ", for up to %" PRId64 " steps", steps);
+    fprintf(file, "a network in integers%s: %" PRId64 " codes in %" PRId64 " tensors, %zu bytes, read back: equal\n",
+            made, proof->codes, proof->tensors, lt_int8_bytes(net));
+    return fclose(file) ? NULL : text;
+}
+
+static lt_status write_network(lt_model *model, const lt_quant_policy *policy, const char *out, char **report)
+{
+    lt_int8 *net;
+    lt_int8_proof proof;
+    const char *family = lt_model_family(model);
+    bool recurrent = !strcmp(family, "lstm") || !strcmp(family, "gru");
+    int64_t context = lt_model_context(model), steps = !recurrent ? 0 : context ? context : STEPS;
+    lt_status status = lt_model_int8(model, policy, steps, &net);
+    if (status != LT_OK) return status;
+    status = lt_int8_save(net, out, &proof);
+    if (status == LT_OK) *report = tell(net, &proof, steps);
+    lt_int8_free(net);
+    return status;
+}
+
+int cli_int8_write(cli *c, const char *in, const char *out, char **report)
+{
+    cli_trained trained = {0};
+    cli_quant quant = {0};
+    lt_quant_policy policy;
+    lt_model *model = NULL;
+    bool quantized = false;
+    int code = cli_trained_read(c, in, &trained);
+    if (!code) cli_trained_adopt(&trained, &quant);
+    if (!code) code = cli_quant_policy(c, &quant, &policy, &quantized);
+    if (!code && policy.activations != LT_ACT_INT8_STATIC)
+        code = cli_fail(c, EXIT_USAGE, "%s was not trained with static activations: %s", in, CLI_INT8_HOW);
+    lt_status status = code ? LT_OK : lt_model_open(c->ctx, in, &model);
+    if (status != LT_OK) code = cli_fail_status(c, status, true);
+    if (!code) code = cli_quant_scales(c, model, in, &policy);
+    if (!code) code = cli_int8_grids(c, model, in, &policy);
+    if (!code && (status = write_network(model, &policy, out, report)) != LT_OK)
+        code = cli_fail_status(c, status, false);
+    if (!code && !*report) code = cli_fail(c, EXIT_MEMORY, "memory is out");
+    lt_model_free(model);
+    cli_quant_free(&quant);
+    cli_trained_free(&trained);
+    return code;
+}

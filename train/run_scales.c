@@ -1,0 +1,142 @@
+/* run_scales.c - scales of a training that a model opened from it does not bring along: those that were learned, and those
+ * of K-quants that were kept for some steps. They are state of checkpoints and no weights, so opening a model passes them
+ * over; its codes are other codes without them.
+ *
+ * What the run was is in the checkpoint's manifest.json, or the run.json of a finished run. Its directory has the weights
+ * alone: it is refused rather than rounded by other scales than those that it was trained with. */
+#include "data/files.h"
+#include "data/json.h"
+#include "models/model.h"
+#include "qat/kept_scales.h"
+#include "qat/learned_scales.h"
+#include "train/loop.h"
+
+#include <string.h>
+
+#define LIMIT (64u << 20) /* a manifest names each tensor and its grid */
+
+typedef struct taking {
+    lt_model *model;
+    const char *path;
+    lt_quant_policy *policy;
+    json_t *was; /* the policy as the run had it: borrowed */
+    lt_scale_rule rule;
+    int64_t every;
+} taking;
+
+/* The file, parsed; NULL where there is none. */
+static lt_status read_json(lt_ctx *ctx, const char *directory, const char *name, json_t **json)
+{
+    char *path = lti_path_join(ctx, directory, name);
+    *json = NULL;
+    lt_status status = !path ? LT_ENOMEM : lti_file_exists(path) ? lti_json_read(ctx, path, LIMIT, json) : LT_OK;
+    lti_free(ctx, path);
+    return status;
+}
+
+/* Whether the policy puts weights on the grids that the run had them on. */
+static bool same_grids(const json_t *was, const json_t *now)
+{
+    static const char *const keys[] = {"qat", "qat_embedding", "qat_targets", "tensor_type"};
+    for (int i = 0; i < LTI_COUNT(keys); i++)
+        if (!json_equal(json_object_get(was, keys[i]), json_object_get(now, keys[i]))) return false;
+    return true;
+}
+
+/* ---- From a checkpoint ---- */
+
+static lt_status add_numbers(const taking *t, const lt_tensors *file, int i)
+{
+    lt_param *p;
+    int64_t n = lt_tensors_elements(file, i);
+    LTI_TRY(lt_params_add(t->model->params, lt_tensors_name(file, i), LT_F32, 1, &n, LT_STATE, &p));
+    lt_param_set_trainable(p, false);
+    return lt_tensors_load_real(file, i, lt_param_data(p));
+}
+
+static lt_status add_blocks(const taking *t, const lt_tensors *file, int i, const lt_param *w)
+{
+    lt_param *p;
+    const char *name = lt_tensors_name(file, i);
+    LTI_TRY(lt_params_add(t->model->params, name, lt_quant_type(t->policy, w), lt_param_rank(w), lt_param_shape(w),
+                          LT_STATE, &p));
+    if (lt_param_bytes(p) != lt_tensors_bytes(file, i))
+        return lti_fail(t->model->ctx, LT_EFORMAT, "%s: tensor '%s' has %llu bytes; blocks of %s have %zu", t->path,
+                        name, (unsigned long long)lt_tensors_bytes(file, i), lt_dtype_name(lt_param_type(p)),
+                        lt_param_bytes(p));
+    memcpy(lt_param_data(p), lt_tensors_data(file, i), lt_param_bytes(p));
+    return LT_OK;
+}
+
+static lt_status take_tensor(const taking *t, const lt_tensors *file, int i)
+{
+    char weight[512];
+    const char *name = lt_tensors_name(file, i), *colon = strrchr(name, ':');
+    size_t n = colon ? (size_t)(colon - name) : 0;
+    if (!colon || n >= sizeof weight) return LT_OK;
+    memcpy(weight, name, n);
+    weight[n] = 0;
+    const lt_param *w = lt_params_find(t->model->params, weight);
+    if (!w || lt_param_role(w) != LT_WEIGHT || lt_params_find(t->model->params, name)) return LT_OK;
+    bool learned = lti_rule_learned(t->rule) && (strcmp(colon, ":scale") == 0 || strcmp(colon, ":offset") == 0);
+    if (learned) return add_numbers(t, file, i);
+    return t->every > 1 && strcmp(colon, ":kept") == 0 ? add_blocks(t, file, i, w) : LT_OK;
+}
+
+static lt_status take_state(const taking *t)
+{
+    lt_ctx *ctx = t->model->ctx;
+    char *path = lti_path_join(ctx, t->path, "state.safetensors");
+    lt_tensors *file = NULL;
+    lt_status status = path ? lt_tensors_open(ctx, path, &file) : LT_ENOMEM;
+    for (int i = 0; status == LT_OK && i < lt_tensors_count(file); i++) status = take_tensor(t, file, i);
+    lt_tensors_close(file);
+    lti_free(ctx, path);
+    if (status != LT_OK) return status;
+    t->policy->scale = lti_rule_learned(t->rule) ? t->rule : t->policy->scale;
+    t->policy->scale_every = t->every;
+    return LT_OK;
+}
+
+/* ---- Which of them ---- */
+
+static lt_status refuse_finished(const taking *t, int64_t steps)
+{
+    return lti_fail(t->model->ctx, LT_EINVAL,
+                    "%s: was trained on %s by scales (%s) that are state of its checkpoints and not among these "
+                    "weights; open %s/checkpoints/ckpt-%06lld, or the codes that were exported",
+                    t->path, json_string_value(json_object_get(t->was, "qat")),
+                    lti_rule_learned(t->rule) ? lt_scale_rule_name(t->rule) : "searched every few steps", t->path,
+                    (long long)steps);
+}
+
+static lt_status take(taking *t, bool checkpoint, int64_t steps, lt_run_scales *found)
+{
+    const char *rule = json_string_value(json_object_get(t->was, "qat_scale"));
+    if (!rule || !lt_scale_rule_parse(rule, &t->rule)) return LT_OK;
+    t->every = json_integer_value(json_object_get(t->was, "qat_scale_every"));
+    if (!lti_rule_learned(t->rule) && t->every <= 1) return LT_OK;
+    json_t *now = lti_policy_json(t->model->ctx, t->policy);
+    if (!now) return lti_fail(t->model->ctx, LT_ENOMEM, "out of memory while reading scales");
+    bool same = same_grids(t->was, now);
+    json_decref(now);
+    *found = same ? LT_RUN_SCALES_TAKEN : LT_RUN_SCALES_OTHER;
+    if (!same) return LT_OK;
+    return checkpoint ? take_state(t) : refuse_finished(t, steps);
+}
+
+lt_status lt_model_take_scales(lt_model *model, const char *path, lt_quant_policy *policy, lt_run_scales *found)
+{
+    json_t *manifest = NULL, *run = NULL;
+    *found = LT_RUN_SCALES_NONE;
+    if (lt_quant_policy_empty(policy) || policy->on_grid || !lti_is_directory(path)) return LT_OK;
+    lt_status status = read_json(model->ctx, path, "manifest.json", &manifest);
+    if (status == LT_OK && !manifest) status = read_json(model->ctx, path, "run.json", &run);
+    taking t = {.model = model, .path = path, .policy = policy};
+    t.was =
+        manifest ? json_object_get(json_object_get(manifest, "state"), "run") : json_object_get(run, "quantization");
+    if (status == LT_OK) status = take(&t, manifest, json_integer_value(json_object_get(run, "steps")), found);
+    json_decref(manifest);
+    json_decref(run);
+    return status;
+}
