@@ -3,24 +3,19 @@
 #define BENCH_TIMING_H
 
 #include "base/clock.h"
+#include "base/order.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { MOST_ROUNDS = 99 };
 
-static inline int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Of n <= MOST_ROUNDS values, which stay in their order. */
 static inline double median(int n, const double *values)
 {
     double sorted[MOST_ROUNDS];
     memcpy(sorted, values, (size_t)n * sizeof *values);
-    qsort(sorted, (size_t)n, sizeof *sorted, by_value);
+    qsort(sorted, (size_t)n, sizeof *sorted, lti_ascending);
     return sorted[n / 2];
 }
 

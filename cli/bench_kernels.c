@@ -3,6 +3,7 @@
 #include "cli/bench_kernels.h"
 
 #include "base/ctx.h"
+#include "base/order.h"
 #include "cli/machine.h"
 #include "kernels/gemm.h"
 #include "kernels/kernels.h"
@@ -20,7 +21,7 @@ typedef struct kernel_bench {
 
 static double median(double seconds[RUNS])
 {
-    qsort(seconds, RUNS, sizeof *seconds, cli_ascending);
+    qsort(seconds, RUNS, sizeof *seconds, lti_ascending);
     return seconds[RUNS / 2];
 }
 

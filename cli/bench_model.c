@@ -7,6 +7,7 @@
  * reported apart. */
 #include "cli/bench_model.h"
 
+#include "base/order.h"
 #include "cli/machine.h"
 #include "lathe/infer.h"
 
@@ -85,7 +86,7 @@ static lt_status time_prompts(model_bench *b, bench_case *r, lt_session *session
         seconds[i] = cli_seconds() - start;
     }
     r->cold = seconds[0];
-    qsort(seconds + 1, PROMPT_RUNS, sizeof *seconds, cli_ascending);
+    qsort(seconds + 1, PROMPT_RUNS, sizeof *seconds, lti_ascending);
     r->first = seconds[1 + PROMPT_RUNS / 2];
     return LT_OK;
 }
@@ -105,7 +106,7 @@ static lt_status time_steps(model_bench *b, bench_case *r, lt_session *session, 
         r->sum += b->seconds[i];
     }
     r->joules = cli_energy_joules(&b->energy);
-    qsort(b->seconds, (size_t)n, sizeof *b->seconds, cli_ascending);
+    qsort(b->seconds, (size_t)n, sizeof *b->seconds, lti_ascending);
     r->p50 = quantile(n, b->seconds, 0.5);
     r->p95 = quantile(n, b->seconds, 0.95);
     return status;

@@ -6,6 +6,7 @@
  * so numbers can stand side by side; the first step, which packs weights and touches memory for the first time, is
  * reported apart. */
 #include "cli/bench_step.h"
+#include "base/order.h"
 #include "cli/machine.h"
 #include "kernels/compute_choice.h"
 #include "kernels/gemm.h"
@@ -238,7 +239,7 @@ static void take_timing(bench *b, int threads)
     for (int64_t i = 1; i <= n; i++) all += b->seconds[i];
     t->threads = threads;
     t->first = b->seconds[0];
-    qsort(b->seconds + 1, (size_t)n, sizeof *b->seconds, cli_ascending);
+    qsort(b->seconds + 1, (size_t)n, sizeof *b->seconds, lti_ascending);
     t->median = (b->seconds[1 + (n - 1) / 2] + b->seconds[1 + n / 2]) / 2;
     t->provider = lti_gemm_timing(false) / (all * threads);
     t->n_shares = lti_op_times_take(&b->times);

@@ -18,7 +18,9 @@ int cli_trained_read(cli *c, const char *path, cli_trained *trained)
 void cli_trained_free(cli_trained *trained)
 {
     json_decref(trained->words);
-    trained->words = NULL;
+    free(trained->text);
+    free(trained->rules);
+    *trained = (cli_trained){.words = NULL};
 }
 
 const char *cli_trained_word(const cli_trained *trained, const char *key)
@@ -33,16 +35,30 @@ static const char *given(const cli_trained *trained, const char *key)
     return *word ? word : NULL;
 }
 
-void cli_trained_adopt(cli_trained *trained, cli_quant *quant)
+/* "a=int8:channel b=f32", as lti_policy_rules writes them: one --tensor-type each. */
+static int adopt_rules(cli *c, cli_trained *trained, cli_quant *quant)
+{
+    const char *rules = cli_trained_word(trained, "tensor_type");
+    char *rest;
+    if (!*rules || quant->tensor_types.count) return EXIT_DONE;
+    trained->text = strdup(rules);
+    trained->rules = trained->text ? calloc(strlen(rules), sizeof *trained->rules) : NULL;
+    if (!trained->rules) return cli_fail(c, EXIT_MEMORY, "memory is out");
+    int n = 0;
+    for (char *at = strtok_r(trained->text, " ", &rest); at; at = strtok_r(NULL, " ", &rest)) trained->rules[n++] = at;
+    quant->tensor_types = (cli_list){trained->rules, n};
+    return EXIT_DONE;
+}
+
+int cli_trained_adopt(cli *c, cli_trained *trained, cli_quant *quant)
 {
     const char *embedding = given(trained, "qat_embedding");
-    quant->type = given(trained, "qat");
-    quant->embedding = embedding && strcmp(embedding, "f32") ? embedding : NULL;
-    quant->targets = given(trained, "qat_targets");
-    quant->activations = given(trained, "qat_activations");
-    quant->scale = given(trained, "qat_scale");
-    trained->rules = given(trained, "tensor_type");
-    quant->tensor_types = (cli_list){&trained->rules, trained->rules != NULL};
+    if (!quant->type) quant->type = given(trained, "qat");
+    if (!quant->embedding && embedding && strcmp(embedding, "f32")) quant->embedding = embedding;
+    if (!quant->targets) quant->targets = given(trained, "qat_targets");
+    if (!quant->activations) quant->activations = given(trained, "qat_activations");
+    if (!quant->scale) quant->scale = given(trained, "qat_scale");
+    return adopt_rules(c, trained, quant);
 }
 
 bool cli_has_grids(const lt_model *model)
@@ -100,7 +116,7 @@ int cli_int8_write(cli *c, const char *in, const char *out, char **report)
     lt_model *model = NULL;
     bool quantized = false;
     int code = cli_trained_read(c, in, &trained);
-    if (!code) cli_trained_adopt(&trained, &quant);
+    if (!code) code = cli_trained_adopt(c, &trained, &quant);
     if (!code) code = cli_quant_policy(c, &quant, &policy, &quantized);
     if (!code && policy.activations != LT_ACT_INT8_STATIC)
         code = cli_fail(c, EXIT_USAGE, "%s was not trained with static activations: %s", in, CLI_INT8_HOW);

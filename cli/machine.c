@@ -104,9 +104,3 @@ double cli_energy_joules(const cli_energy *e)
     }
     return e->count ? joules : NAN;
 }
-
-int cli_ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}

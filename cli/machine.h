@@ -20,7 +20,4 @@ void cli_energy_start(cli_energy *energy);
 /* Joules since the start, NAN when there are none. A counter may have wrapped once. */
 double cli_energy_joules(const cli_energy *energy);
 
-/* Of two doubles, for qsort. */
-int cli_ascending(const void *a, const void *b);
-
 #endif

@@ -153,18 +153,34 @@ static void note_training(cli *c, const eval_options *o, const opened *m)
              o->model, type, activations, is_static ? ", or --int8" : "");
 }
 
+/* What was not typed is as in the training. */
+static int adopt_words(cli *c, opened *m)
+{
+    if (!cli_settings_given(c->settings, "qat_activations")) m->quant.activations = NULL;
+    return cli_trained_adopt(c, &m->trained, &m->quant);
+}
+
+static int check_static(cli *c, const eval_options *o, const opened *m)
+{
+    if (!o->int8 || m->policy.activations == LT_ACT_INT8_STATIC) return EXIT_DONE;
+    if (!strcmp(cli_trained_word(&m->trained, "qat_activations"), "int8_static"))
+        return cli_fail(c, EXIT_USAGE,
+                        "--int8: integers need static activations, and %s was trained with them: leave "
+                        "--qat-activations out",
+                        o->model);
+    return cli_fail(c, EXIT_USAGE, "--int8: %s %s static activations, which integers need: %s", o->model,
+                    m->trained.words ? "was trained without" : "says nothing of", CLI_INT8_HOW);
+}
+
 static int choose_policy(cli *c, const eval_options *o, opened *m)
 {
     int code = cli_trained_read(c, o->model, &m->trained);
-    if (code) return code;
-    if (o->int8 && !o->quant.type) cli_trained_adopt(&m->trained, &m->quant);
-    code = cli_quant_policy(c, &m->quant, &m->policy, &m->quantized);
+    if (!code && o->int8) code = adopt_words(c, m);
+    if (!code) code = cli_quant_policy(c, &m->quant, &m->policy, &m->quantized);
     if (code) return code;
     note_training(c, o, m);
     m->policy.on_grid = o->codes != NULL && !o->int8; /* --qat then says which layers round their activations */
-    if (!o->int8 || m->policy.activations == LT_ACT_INT8_STATIC) return EXIT_DONE;
-    return cli_fail(c, EXIT_USAGE, "--int8: %s %s static activations, which integers need: %s", o->model,
-                    m->trained.words ? "was trained without" : "says nothing of", CLI_INT8_HOW);
+    return check_static(c, o, m);
 }
 
 /* Codes that were trained with static activations have their grids with them: they are used without being asked for. */
@@ -274,8 +290,13 @@ int cli_eval(cli *c, void *target)
         return cli_fail(c, EXIT_USAGE,
                         o->data ? "--data and --suite exclude each other"
                                 : "no data; give --data FILE or a directory, or --suite DIR");
-    if (o->int8 && (!o->data || o->reference || o->golden.prompts || o->dump_logits || o->slice || o->perturb))
-        return cli_fail(c, EXIT_USAGE, "--int8 compares two networks on the rows of --data, and does nothing else");
+    bool more = o->reference || o->golden.prompts || o->dump_logits || o->slice || o->perturb || o->limit ||
+                o->samples || o->details || o->batch_size;
+    if (o->int8 && (!o->data || more))
+        return cli_fail(c, EXIT_USAGE,
+                        "--int8 compares two networks on all rows of --data, and does nothing else: leave --reference, "
+                        "--slice, --perturb, --limit, --samples, --details, --batch-size, --dump-logits and golden "
+                        "outputs out");
     code = cli_eval_check_gates(c, &o->gates);
     if (code) return code;
     opened m = {.quant = o->quant};

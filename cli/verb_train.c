@@ -403,6 +403,11 @@ static int complete_config(train_run *r)
     if (!code && observes && config->quant.activations != LT_ACT_INT8_STATIC)
         code = cli_fail(r->cli, EXIT_USAGE,
                         "--qat-observer and --qat-observe-rate are of --qat-activations int8_static, which is missing");
+    if (!code && config->quant.activations == LT_ACT_INT8_STATIC && strcmp(r->o->save_dtype, "f32"))
+        code = cli_fail(r->cli, EXIT_USAGE,
+                        "--save-dtype %s rounds the weights once more, and with --qat-activations int8_static integers "
+                        "are made of the saved ones: leave --save-dtype out",
+                        r->o->save_dtype);
     if (!code) code = cli_train_format(r);
     if (code || !r->o->export_type) return code;
     r->other = config->quant;

@@ -3,6 +3,7 @@
  * Rows go to both through the same arrays (train/feed.h), and both take turns, so that what else the machine does meets
  * both. Losses come from the integers' logits in double; the model's are those of lt_evaluate. */
 #include "base/clock.h"
+#include "base/order.h"
 #include "infer/int8_layers.h"
 #include "models/model.h"
 #include "train/recipe.h"
@@ -72,6 +73,23 @@ static bool is_recurrent(const comparing *c)
     return c->net->network == &lti_network_lstm || c->net->network == &lti_network_gru;
 }
 
+/* What a network reads of a row is known from its own config alone: rows of others would be read past their ends. */
+static lt_status check_inputs(const comparing *c)
+{
+    static const char *const sizes[] = {"height", "width", "channels", "inputs", "vocab"};
+    lti_network_config made = c->net->config, there = c->model->net; /* keys give places to write */
+    for (int i = 0; i < LTI_COUNT(sizes); i++) {
+        const int64_t *a = lti_network_count(c->net->network, &made, sizes[i]),
+                      *b = lti_network_count(c->net->network, &there, sizes[i]);
+        if (a && b && *a != *b)
+            return lti_fail(c->ctx, LT_EINVAL,
+                            "int8: the network was made for '%s' of %lld, and the model and its rows have %lld: it is "
+                            "another model's",
+                            sizes[i], (long long)*a, (long long)*b);
+    }
+    return LT_OK;
+}
+
 /* Rows the network has been made for. */
 static lt_status check_rows(const comparing *c)
 {
@@ -82,6 +100,7 @@ static lt_status check_rows(const comparing *c)
     if (c->net->network != c->model->network || outputs != wanted)
         return lti_fail(c->ctx, LT_EINVAL, "int8: the network is no %s of %lld outputs a row: it is another model's",
                         lt_model_family(c->model), (long long)wanted);
+    LTI_TRY(check_inputs(c));
     if (!is_recurrent(c)) return LT_OK;
     bool fits = l->kind == LT_DATA_NUMBERS ? steps == c->net->size : steps <= c->net->size;
     if (fits) return LT_OK;
@@ -119,15 +138,9 @@ static void take_scores(const lti_recipe *r, const lti_scores *s, lt_int8_scores
     scores->accuracy = lti_accuracy(r, s);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median_rate(int64_t rows, double seconds[TURNS])
 {
-    qsort(seconds, TURNS, sizeof *seconds, by_value);
+    qsort(seconds, TURNS, sizeof *seconds, lti_ascending);
     return (double)rows / (seconds[TURNS / 2] > 0 ? seconds[TURNS / 2] : 1e-9);
 }
 

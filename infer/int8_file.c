@@ -159,8 +159,9 @@ static lt_status prove(const lt_int8 *net, const char *path, lt_int8_proof *proo
     for (int i = 0; i < net->layers.n && status == LT_OK; i++) {
         const lti_int8_layer *a = &net->layers.list[i], *b = lti_int8_find(&back->layers, a->site);
         size_t reals = (size_t)a->O * sizeof(float);
-        bool same = b && a->O == b->O && a->K == b->K && memcmp(a->codes, b->codes, (size_t)(a->O * a->K)) == 0 &&
-                    a->x_scale == b->x_scale && a->x_lowest == b->x_lowest && !a->scale == !b->scale;
+        bool same = b && a->O == b->O && a->K == b->K && a->bits == b->bits &&
+                    memcmp(a->codes, b->codes, (size_t)(a->O * a->K)) == 0 && a->x_scale == b->x_scale &&
+                    a->x_lowest == b->x_lowest && !a->scale == !b->scale;
         if (same && a->scale) same = memcmp(a->scale, b->scale, reals) == 0 && memcmp(a->bias, b->bias, reals) == 0;
         if (!same)
             status = lti_fail(net->ctx, LT_EIO, "%s: layer '%s' reads back differently from what was written", path,
@@ -321,6 +322,20 @@ static lt_status visit(void *user, const lti_tensor *t)
     return tied ? read_layer(r->net, r->file, r->path, "output", t->shape[0], K) : LT_OK;
 }
 
+enum { PLAIN_MEMORY = 64 << 20, MEMORY_A_BYTE = 256 };
+
+/* Steps that the file names are believed as far as its weights are worth the memory: a few bytes could ask for any. */
+static lt_status check_steps(const lt_int8 *net, const char *path)
+{
+    bool recurrent = net->network != &lti_network_cnn && net->network != &lti_network_mlp;
+    size_t weights = lt_int8_bytes(net), most = PLAIN_MEMORY + MEMORY_A_BYTE * weights;
+    if (!recurrent || net->program->slot_bytes <= most) return LT_OK;
+    return lti_fail(net->ctx, LT_EFORMAT,
+                    "%s: metadata 'lathe.size' is %lld steps, which take %zu bytes a thread; a file with %zu bytes of "
+                    "weights is believed up to %zu: give the steps when opening it",
+                    path, (long long)net->size, net->program->slot_bytes, weights, most);
+}
+
 static lt_status read_all(lt_ctx *ctx, const lt_tensors *file, const char *path, int64_t size, lt_int8 **net)
 {
     const lti_network *network;
@@ -330,7 +345,8 @@ static lt_status read_all(lt_ctx *ctx, const lt_tensors *file, const char *path,
     LTI_TRY(lti_int8_new(ctx, network, &config, size > 0 ? size : made, net));
     reading r = {*net, file, path};
     LTI_TRY(network->each(&(*net)->config, visit, &r));
-    return lti_int8_compile(*net);
+    LTI_TRY(lti_int8_compile(*net));
+    return size > 0 ? LT_OK : check_steps(*net, path);
 }
 
 lt_status lt_int8_open(lt_ctx *ctx, const char *path, int64_t size, lt_int8 **net)

@@ -6,6 +6,7 @@
 
 #include "base/par.h"
 #include "models/model.h"
+#include "qat/policy.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -91,6 +92,7 @@ lt_status lt_model_int8(const lt_model *model, const lt_quant_policy *policy, in
     if (!model->network)
         return lti_fail(model->ctx, LT_EUNSUPPORTED, "int8: '%s' does not run in integers; %s do",
                         lt_model_family(model), lti_network_names());
+    LTI_TRY(lti_quant_check_params(model->params, policy));
     if (model->network == &lti_network_cnn) return lt_int8_cnn(model->params, &model->net.cnn, policy, size, net);
     if (model->network == &lti_network_mlp) return lt_int8_mlp(model->params, &model->net.mlp, policy, size, net);
     return lt_int8_rnn(model->params, &model->net.rnn, policy, size, net);

@@ -4,12 +4,14 @@
  *
  * An LSTM's state is o tanh(c), a GRU's lies between its last one and a tanh: |h| < 1, and the scale is 1/127 without
  * being observed. The scale of a layer's output towards the next one was. A GRU's reset gate multiplies what comes from
- * the state alone: there the two products stay apart, each with its own bias; an LSTM's are one sum. The embedding is a table of codes on the first layer's activation grid: looking up is all that is
- * left. Both products are 1 x 1 convolutions, whose matrices are packed once (kernels/conv_int8.h); the integer product
- * of kernels/integer.h packs them at each call, that is, at each step. */
+ * the state alone: there the two products stay apart, each with its own bias; an LSTM's are one sum. The embedding is a
+ * table of codes on the first layer's activation grid: looking up is all that is left. Both products are 1 x 1
+ * convolutions, whose matrices are packed once (kernels/conv_int8.h); the integer product of kernels/integer.h packs
+ * them at each call, that is, at each step. */
 #include "infer/int8_layers.h"
 
 #include "kernels/kernels.h"
+#include "qat/learned_scales.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,9 +19,9 @@
 
 enum { ROWS = 16, MOST_STEPS = 1 << 16 };
 
-/* Of a slot's memory, with N gates. X: codes [T, G, I]. Z: floats [T, G, N H]. Y: h of all steps [T, G, H]; OUT: logits.
- * H0: codes of h [G, H]. HF [G, N H] and GATES: of one step. KEPT: what a step hands on in float, an LSTM's cell, a
- * GRU's state [G, H]. LAST: states that are classified [G, H]. */
+/* Of a slot's memory, with N gates. X: codes [T, G, I]. Z: floats [T, G, N H]. Y: h of all steps [T, G, H].
+ * OUT: logits. H0: codes of h [G, H]. HF [G, N H] and GATES: of one step. KEPT: what a step hands on in float, an
+ * LSTM's cell, a GRU's state [G, H]. LAST: states that are classified [G, H]. */
 enum { X, Z, Y, H0, HF, KEPT, GATES, LAST, OUT, BUFFERS };
 enum { GATE_ROOM = 11 }; /* H-sized parts of GATES: gates 4, sums 2 x 3, h */
 
@@ -46,6 +48,21 @@ static int64_t gates_of(const lt_rnn_config *c)
 
 /* ---- Layers ---- */
 
+/* Row v of the embedding, x [dim], as a step of the training looks it up: a scale rule is of integers alone. */
+static lt_status table_row(const lt_params *params, const lt_quant_policy *policy, const lt_scheme *s,
+                           const lt_param *e, int64_t v, lt_real *x)
+{
+    lt_ctx *ctx = lt_params_ctx(params);
+    int64_t dim = lt_param_shape(e)[1];
+    memcpy(x, (const lt_real *)lt_param_read(e) + v * dim, (size_t)dim * sizeof *x);
+    if (!lti_on_integers(s)) return lt_scheme_apply(ctx, s, LT_SCALE_DYNAMIC, 1, dim, x, x);
+    lti_grid_now now;
+    lt_status status = lti_grid_now_make(params, policy, s, e, v, 1, &now);
+    if (status == LT_OK) lti_on_grids(&now.attr, &now.groups, x, now.scale, now.offset, x);
+    lti_grid_now_free(ctx, &now);
+    return status;
+}
+
 /* The embedding as activations of the first layer. */
 static lt_status take_table(lt_int8 *net, const lt_params *params, const lt_quant_policy *policy)
 {
@@ -63,8 +80,7 @@ static lt_status take_table(lt_int8 *net, const lt_params *params, const lt_quan
         status =
             lti_fail(net->ctx, LT_EINVAL, "int8: an embedding with one scale is not supported; take int8 by channel");
     for (int64_t v = 0; v < V && status == LT_OK; v++) {
-        memcpy(row, (const lt_real *)lt_param_read(e) + v * dim, (size_t)dim * sizeof *row);
-        status = lt_scheme_apply(net->ctx, &s, policy->scale, 1, dim, row, row);
+        status = table_row(params, policy, &s, e, v, row);
         for (int64_t i = 0; i < dim; i++) x[i] = (float)row[i];
         lti_int8_codes(dim, x, first->x_scale, first->x_lowest, l->codes + v * dim);
     }

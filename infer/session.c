@@ -19,6 +19,7 @@
 #include "autograd/ops/lattice_convert.h"
 #include "base/text.h"
 #include "models/model.h"
+#include "qat/kept_scales.h"
 #include "qat/policy.h"
 
 #include <string.h>
@@ -101,7 +102,11 @@ static lt_status add_code(lt_session *s, const lt_quant_policy *policy, const lt
                         lt_param_name(weight));
     LTI_TRY(lt_params_add(s->codes, lt_param_name(weight), type, lt_param_rank(weight), lt_param_shape(weight),
                           LT_WEIGHT, &code));
-    lti_encode(lt_param_count(weight), lt_param_read(weight), type, lt_param_data(code));
+    const lt_param *kept = lti_kept_find(lt_model_params(s->model), policy, weight);
+    if (kept)
+        lti_encode_again(lt_param_count(weight), lt_param_read(weight), type, lt_param_read(kept), lt_param_data(code));
+    else
+        lti_encode(lt_param_count(weight), lt_param_read(weight), type, lt_param_data(code));
     return LT_OK;
 }
 
@@ -128,7 +133,7 @@ static lt_status make_codes(lt_session *s, const lt_quant_policy *policy)
     return LT_OK;
 }
 
-/* What rounding reads beside the weights: grids of static activations, learned scales. Copies, for they are no weights. */
+/* What rounding reads beside the weights: grids of static activations, learned scales. Copies: they are no weights. */
 static lt_status copy_grid(lt_session *s, const lt_param *p)
 {
     static const char *const parts[] = {":act_scale", ":scale", ":offset"};

@@ -5,6 +5,7 @@
  * neighbour who is busy for a moment slows both, and medians are compared. */
 #include "kernels/compute_choice.h"
 #include "base/clock.h"
+#include "base/order.h"
 #include "kernels/gemm.h"
 
 #include <pthread.h>
@@ -24,12 +25,6 @@ typedef struct choice {
     lt_dtype type;
     double gflops[2];
 } choice;
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
 
 /* Both factors are zeros: units take no less time for them. */
 static lt_status trial_make(lt_ctx *ctx, lt_dtype type, trial *t)
@@ -65,7 +60,7 @@ static lt_status measure(trial *trials, int n, lt_real *c, double *gflops)
         rounds = i + 1;
     }
     for (int k = 0; k < n; k++) {
-        qsort(trials[k].seconds, (size_t)rounds, sizeof(double), by_value);
+        qsort(trials[k].seconds, (size_t)rounds, sizeof(double), lti_ascending);
         gflops[k] = 2e-9 * SIDE * SIDE * SIDE / (trials[k].seconds[rounds / 2] + 1e-9);
     }
     return LT_OK;

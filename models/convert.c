@@ -103,6 +103,10 @@ static lt_status move_blocks(lti_moving *m, const void **bytes)
     if (differs) LTI_TRY(reserve(c->ctx, &c->second, &c->second_room, size));
     void *blocks = differs ? c->second : c->buffer;
     LTI_TRY(lti_packed_blocks(&model->packed, &model->weights, &m->t, m->source, m->type, blocks, &there));
+    if (!there)
+        return lti_fail(c->ctx, LT_EIO,
+                        "%s: '%s' changed while it was converted: %s does not have its numbers any more; convert again",
+                        lti_weights_path(&model->weights), m->source, lt_dtype_name(m->type));
     if (differs) lti_layout_move(&m->t, c->from, c->to, 0, size / (size_t)m->t.shape[0], blocks, c->buffer);
     *bytes = c->buffer;
     return LT_OK;
@@ -163,16 +167,18 @@ static const void *carried_norm(const lti_conversion *c, const lti_tensor *t, co
     return fits ? pair->data : NULL;
 }
 
-/* The type of ggml that has a packed tensor's codes and scales as they are. */
+/* Whether ggml has a packed tensor's codes and scales as they are: in the type that was asked for, or in any. */
 static lt_status find_lattice(const lti_conversion *c, lti_moving *m)
 {
-    static const lt_dtype types[] = {LT_Q4_0, LT_Q8_0};
     const lt_model *model = c->model;
-    bool there = false;
-    for (int i = 0; c->to_gguf && i < LTI_COUNT(types) && !there; i++) {
-        LTI_TRY(lti_packed_blocks(&model->packed, &model->weights, &m->t, m->source, types[i], NULL, &there));
-        if (there) m->lattice = types[i];
+    bool there;
+    if (!c->typed) {
+        LTI_TRY(lti_packed_lattice(&model->packed, &model->weights, &m->t, m->source, &m->lattice));
+        m->type = m->lattice;
+        return LT_OK;
     }
+    LTI_TRY(lti_packed_blocks(&model->packed, &model->weights, &m->t, m->source, m->type, NULL, &there));
+    if (there) m->lattice = m->type;
     return LT_OK;
 }
 
@@ -183,7 +189,6 @@ static lt_status find_source(const lti_conversion *c, lti_moving *m)
     if (!model->weights.gguf && lti_packed_has(&model->packed, &model->weights, m->source)) {
         LTI_TRY(lti_packed_check(&model->packed, &model->weights, &m->t, m->source));
         m->packed = true;
-        LTI_TRY(find_lattice(c, m));
         m->w = (lti_weight){.name = m->source, .type = LT_F32, .rank = m->t.rank, .shape = m->t.shape, .elements = 1};
         for (int k = 0; k < m->t.rank; k++) m->w.elements *= m->t.shape[k];
         return LT_OK;
@@ -207,10 +212,8 @@ static lt_status list_tensor(void *user, const lti_tensor *t)
     LTI_TRY(find_source(c, m));
     bool reversed = c->to.conv1d && t->layout == LTI_CONV1D && t->rank == 2;
     for (int k = 0; k < t->rank; k++) m->shape[k] = t->shape[reversed ? t->rank - 1 - k : k];
-    if (c->to_gguf && !c->typed && m->packed)
-        m->type = m->lattice;
-    else
-        m->type = c->to_gguf ? gguf_type(c, t, &m->w) : hf_type(c, &m->w, c->count);
+    m->type = c->to_gguf ? gguf_type(c, t, &m->w) : hf_type(c, &m->w, c->count);
+    if (c->to_gguf && m->packed) LTI_TRY(find_lattice(c, m));
     if (!c->to_gguf && lti_layout_shift(t, c->from, c->to)) m->own = carried_norm(c, t, &m->w);
     c->count++;
     return LT_OK;

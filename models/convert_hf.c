@@ -24,6 +24,15 @@ static lt_status write_tensors(lti_conversion *c, const char *path)
     return status;
 }
 
+/* What the config calls the model's type: the embedding's, but floats where weights were unpacked to floats, which
+ * loading in another type would round. */
+static lt_dtype config_type(const lti_conversion *c)
+{
+    for (int i = 0; i < c->count; i++)
+        if (c->list[i].packed && c->list[i].type == LT_F32) return LT_F32;
+    return c->list[0].type;
+}
+
 lt_status lti_convert_to_hf(lti_conversion *c)
 {
     if (c->model->config.rope_scaling.kind == LT_ROPE_FACTORS)
@@ -32,7 +41,7 @@ lt_status lti_convert_to_hf(lti_conversion *c)
             "%s: its rotary factors (tensor rope_freqs.weight) are no scaling that config.json has a name for; "
             "it can be used as it is, or converted to another .gguf",
             lti_weights_path(&c->model->weights));
-    lt_dtype type = c->list[0].type; /* the embedding's */
+    lt_dtype type = config_type(c);
     const char *torch = type == LT_F16 ? "float16" : type == LT_BF16 ? "bfloat16" : "float32";
     LTI_TRY(lti_model_describe(c->model, c->out, torch, NULL));
     char *path = lti_path_join(c->ctx, c->out, "model.safetensors");

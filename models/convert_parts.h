@@ -22,7 +22,7 @@ typedef struct lti_moving {
     const void *own;       /* these floats instead of w's values, [elements], of any alignment; or NULL */
     const lt_real *values; /* w's values, where they lie in memory and not in a file; or NULL */
     bool packed;           /* by another program (packed.h), under the name `source`: w has no bytes */
-    lt_dtype lattice;      /* of a packed one: q4_0 or q8_0 where it has these very numbers, else LT_F32 */
+    lt_dtype lattice;      /* of a packed one: the type that has these very numbers as blocks, else LT_F32 */
     char source[160];
     char name[160];
     int64_t shape[2];

@@ -45,8 +45,12 @@ void lti_packed_parts(const lti_packed *packed, const char *name, void (*visit)(
 enum { LTI_PACKED_BLOCK = 32 };
 lt_status lti_packed_scales(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t, const char *name,
                             lt_real *scales, bool *there);
-/* The tensor as blocks of q4_0 or q8_0, where they hold the very numbers: codes and scales as they are; *there false where
- * they do not (zero points, scales that are no f16). `blocks` NULL: only whether. */
+/* The type whose blocks hold the very numbers, codes and scales as they are: of ternary ones tq2_0 where rows are whole
+ * blocks of it, else q4_0, else q8_0 (4-bit codes with zero points); LT_F32 where none does, as with scales that are no
+ * f16, or codes of 8 bits with zero points. */
+lt_status lti_packed_lattice(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t,
+                             const char *name, lt_dtype *type);
+/* The tensor as blocks of that type; *there false where they do not hold its numbers. `blocks` NULL: only whether. */
 lt_status lti_packed_blocks(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t, const char *name,
                             lt_dtype type, void *blocks, bool *there);
 
@@ -75,6 +79,9 @@ lt_status lti_packed_read_compressed(const lti_packed *packed, const lti_weights
                                      const char *name, lt_real *dst);
 lt_status lti_packed_read_ternary(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t,
                                   const char *name, lt_real *dst);
+/* scales [out, in / 32]: all are the tensor's. */
+lt_status lti_packed_scales_ternary(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t,
+                                    const char *name, lt_real *scales);
 lt_status lti_packed_read_bnb(const lti_packed *packed, const lti_weights *weights, const lti_tensor *t,
                               const char *name, lt_real *dst);
 

@@ -204,6 +204,8 @@ lt_status lti_packed_scales(const lti_packed *p, const lti_weights *w, const lti
     *there = false;
     if (t->rank != 2 || t->layout == LTI_CONV1D || t->shape[1] % LTI_PACKED_BLOCK) return LT_OK;
     if (p->packing == LTI_PACKED_COMPRESSED) return compressed_scales(w, t, name, scales, there);
+    *there = p->packing == LTI_PACKED_TERNARY;
+    if (*there) return lti_packed_scales_ternary(p, w, t, name, scales);
     bool words = p->packing == LTI_PACKED_GPTQ || p->packing == LTI_PACKED_AWQ;
     return words ? word_scales(p, w, t, name, scales, there) : LT_OK;
 }

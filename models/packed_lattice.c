@@ -1,8 +1,9 @@
 /* packed_lattice.c - weights of other programs as blocks of ggml, where both have the same numbers.
  *
- * Symmetric codes of 4 or 8 bits whose scales are f16 are what q4_0 and q8_0 hold: w = d code, 32 codes a d. Encoding the
- * numbers anew would find other scales (a block's largest code need not be its range's end), so blocks are put together
- * from the scales the directory has, and are taken only when every number comes out again, bit for bit. */
+ * Symmetric codes of 4 or 8 bits whose scales are f16 are what q4_0 and q8_0 hold: w = d code, 32 codes a d; -1, 0 and
+ * 1 are codes of both, and of tq2_0, 256 a d. Encoding the numbers anew would find other scales (a block's largest code
+ * need not be its range's end), so blocks are put together from the scales the directory has, and are taken only when
+ * every number comes out again, bit for bit. */
 #include "base/half.h"
 #include "models/packed.h"
 
@@ -11,20 +12,20 @@
 
 typedef struct lattice {
     lt_dtype type;
-    int lo, hi;
-    size_t bytes; /* of a block */
+    int lo, hi, count; /* numbers of a block */
+    size_t bytes;
 } lattice;
 
-static lattice lattice_of(lt_dtype type)
-{
-    if (type == LT_Q4_0) return (lattice){type, -8, 7, 18};
-    return (lattice){type, -128, 127, 34};
-}
+enum { MOST_CODES = 256 };
+
+/* The smaller first. */
+static const lattice lattices[] = {
+    {LT_TQ2_0, -1, 1, MOST_CODES, 66}, {LT_Q4_0, -8, 7, 32, 18}, {LT_Q8_0, -128, 127, 32, 34}};
 
 /* Codes of one block; false when the lattice does not have these numbers. */
-static bool take_codes(const lattice *l, const lt_real *x, lt_real scale, int8_t codes[LTI_PACKED_BLOCK])
+static bool take_codes(const lattice *l, const lt_real *x, lt_real scale, int8_t codes[MOST_CODES])
 {
-    for (int i = 0; i < LTI_PACKED_BLOCK; i++) {
+    for (int i = 0; i < l->count; i++) {
         double code = scale != 0 ? rint((double)x[i] / (double)scale) : 0;
         if (!(code >= l->lo && code <= l->hi) || (lt_real)code * scale != x[i]) return false;
         codes[i] = (int8_t)code;
@@ -34,39 +35,87 @@ static bool take_codes(const lattice *l, const lt_real *x, lt_real scale, int8_t
 
 static void put_block(const lattice *l, const int8_t *codes, uint16_t d, unsigned char *block)
 {
-    memcpy(block, &d, sizeof d);
-    for (int i = 0; i < 16 && l->type == LT_Q4_0; i++)
-        block[2 + i] = (unsigned char)((codes[i] + 8) | (codes[16 + i] + 8) << 4);
-    if (l->type != LT_Q4_0) memcpy(block + 2, codes, LTI_PACKED_BLOCK);
+    size_t at = l->type == LT_TQ2_0 ? l->bytes - sizeof d : 0;
+    memset(block, 0, l->bytes);
+    memcpy(block + at, &d, sizeof d);
+    for (int i = 0; i < l->count; i++) {
+        if (l->type == LT_TQ2_0)
+            block[i / 128 * 32 + i % 32] |= (unsigned char)((codes[i] + 1) << i / 32 % 4 * 2);
+        else if (l->type == LT_Q4_0)
+            block[2 + i % 16] |= (unsigned char)((codes[i] + 8) << i / 16 * 4);
+        else
+            block[2 + i] = (unsigned char)codes[i];
+    }
 }
 
+/* x [n] with a scale every 32 numbers. */
 static bool fill(const lattice *l, int64_t n, const lt_real *x, const lt_real *scales, unsigned char *blocks)
 {
-    for (int64_t b = 0; b < n / LTI_PACKED_BLOCK; b++) {
-        int8_t codes[LTI_PACKED_BLOCK];
-        uint16_t d = lti_f32_to_f16((float)scales[b]);
-        if ((lt_real)lti_f16_to_f32(d) != scales[b] || !isfinite((double)scales[b])) return false;
-        if (!take_codes(l, x + b * LTI_PACKED_BLOCK, scales[b], codes)) return false;
+    int per = l->count / LTI_PACKED_BLOCK;
+    for (int64_t b = 0; b < n / l->count; b++, x += l->count, scales += per) {
+        int8_t codes[MOST_CODES];
+        uint16_t d = lti_f32_to_f16((float)*scales);
+        if ((lt_real)lti_f16_to_f32(d) != *scales || !isfinite((double)*scales)) return false;
+        for (int k = 1; k < per; k++)
+            if (scales[k] != *scales) return false;
+        if (!take_codes(l, x, *scales, codes)) return false;
         if (blocks) put_block(l, codes, d, blocks + (size_t)b * l->bytes);
     }
     return true;
 }
 
+/* A tensor's numbers, and its scales where it has one for all 32 of a row's; owned. */
+typedef struct decoded {
+    int64_t n;
+    lt_real *x, *scales;
+    bool there;
+} decoded;
+
+static lt_status decode(const lti_packed *p, const lti_weights *w, const lti_tensor *t, const char *name, decoded *d)
+{
+    *d = (decoded){0};
+    if (t->rank != 2 || t->shape[1] % LTI_PACKED_BLOCK) return LT_OK;
+    d->n = t->shape[0] * t->shape[1];
+    d->scales = lti_alloc_array(w->ctx, (size_t)d->n / LTI_PACKED_BLOCK + 1, sizeof *d->scales);
+    if (!d->scales) return LT_ENOMEM;
+    LTI_TRY(lti_packed_scales(p, w, t, name, d->scales, &d->there));
+    if (!d->there) return LT_OK;
+    d->x = lti_alloc_array(w->ctx, (size_t)d->n, sizeof *d->x);
+    return d->x ? lti_packed_read(p, w, t, name, d->x) : LT_ENOMEM;
+}
+
+static void drop(const lti_weights *w, decoded *d)
+{
+    lti_free(w->ctx, d->x);
+    lti_free(w->ctx, d->scales);
+}
+
+lt_status lti_packed_lattice(const lti_packed *p, const lti_weights *w, const lti_tensor *t, const char *name,
+                             lt_dtype *type)
+{
+    decoded d;
+    lt_status status = decode(p, w, t, name, &d);
+    *type = LT_F32;
+    for (int i = 0; i < LTI_COUNT(lattices) && status == LT_OK && d.there && *type == LT_F32; i++) {
+        const lattice *l = &lattices[i];
+        bool fits = t->shape[1] % l->count == 0 && (l->type != LT_TQ2_0 || p->packing == LTI_PACKED_TERNARY);
+        if (fits && fill(l, d.n, d.x, d.scales, NULL)) *type = l->type;
+    }
+    drop(w, &d);
+    return status;
+}
+
 lt_status lti_packed_blocks(const lti_packed *p, const lti_weights *w, const lti_tensor *t, const char *name,
                             lt_dtype type, void *blocks, bool *there)
 {
+    const lattice *l = NULL;
     *there = false;
-    if (t->rank != 2 || t->shape[1] % LTI_PACKED_BLOCK) return LT_OK;
-    const lattice l = lattice_of(type);
-    size_t n = (size_t)t->shape[0] * (size_t)t->shape[1];
-    lt_real *scales = lti_alloc_array(w->ctx, n / LTI_PACKED_BLOCK + 1, sizeof *scales), *x = NULL;
-    lt_status status = scales ? lti_packed_scales(p, w, t, name, scales, there) : LT_ENOMEM;
-    if (status == LT_OK && *there) {
-        x = lti_alloc_array(w->ctx, n, sizeof *x);
-        status = x ? lti_packed_read(p, w, t, name, x) : LT_ENOMEM;
-    }
-    if (status == LT_OK && *there) *there = fill(&l, (int64_t)n, x, scales, blocks);
-    lti_free(w->ctx, x);
-    lti_free(w->ctx, scales);
+    for (int i = 0; i < LTI_COUNT(lattices); i++)
+        if (lattices[i].type == type) l = &lattices[i];
+    if (!l || t->rank != 2 || t->shape[1] % l->count) return LT_OK;
+    decoded d;
+    lt_status status = decode(p, w, t, name, &d);
+    if (status == LT_OK && d.there) *there = fill(l, d.n, d.x, d.scales, blocks);
+    drop(w, &d);
     return status;
 }

@@ -6,6 +6,8 @@
  * Their layers also round what they read to int8 a token: activations int8_token do the same here. */
 #include "models/packed.h"
 
+#include <math.h>
+
 static lt_status unpack(const lti_weights *w, const lti_tensor *t, const char *name, lt_real scale, lt_real *dst)
 {
     int codes;
@@ -26,12 +28,33 @@ static lt_status unpack(const lti_weights *w, const lti_tensor *t, const char *n
     return LT_OK;
 }
 
+/* What a code is multiplied by. */
+static lt_status find_scale(const lti_packed *p, const lti_weights *w, const char *name, lt_real *scale)
+{
+    lt_real *part;
+    LTI_TRY(lti_part_numbers(w, name, &(lti_part){".weight_scale", true, LT_STORED_REAL, 0, 1, 0}, &part));
+    double stored = (double)*part;
+    *scale = p->scale_divides ? 1 / *part : *part;
+    lti_free(w->ctx, part);
+    if (isfinite(stored) && isfinite((double)*scale)) return LT_OK;
+    return lti_fail(w->ctx, LT_EFORMAT,
+                    "%s: weight_scale of '%s' is %g, which a code cannot be %s; take the file from where it was made",
+                    lti_weights_path(w), name, stored, p->scale_divides ? "divided by" : "multiplied by");
+}
+
 lt_status lti_packed_read_ternary(const lti_packed *p, const lti_weights *w, const lti_tensor *t, const char *name,
                                   lt_real *dst)
 {
-    lt_real *scale;
-    LTI_TRY(lti_part_numbers(w, name, &(lti_part){".weight_scale", true, LT_STORED_REAL, 0, 1, 0}, &scale));
-    lt_status status = unpack(w, t, name, p->scale_divides ? 1 / *scale : *scale, dst);
-    lti_free(w->ctx, scale);
-    return status;
+    lt_real scale;
+    LTI_TRY(find_scale(p, w, name, &scale));
+    return unpack(w, t, name, scale, dst);
+}
+
+lt_status lti_packed_scales_ternary(const lti_packed *p, const lti_weights *w, const lti_tensor *t, const char *name,
+                                    lt_real *scales)
+{
+    lt_real scale;
+    LTI_TRY(find_scale(p, w, name, &scale));
+    for (int64_t i = 0; i < t->shape[0] * (t->shape[1] / LTI_PACKED_BLOCK); i++) scales[i] = scale;
+    return LT_OK;
 }

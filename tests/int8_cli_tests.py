@@ -114,6 +114,25 @@ def test_evaluation(t):
     t.expect("runs in no integers", ["eval", "--model", "llama", "--int8", "--data", "text.txt"], 3, "cnn, mlp, lstm, gru")
 
 
+def test_words(t):
+    """Words of the training that eval is not given are those of the training; rules one by one."""
+    rules = ["--tensor-type", "fc1.weight=int4:channel", "--tensor-type", "fc2.weight=int4:channel"]
+    t.expect("two rules", train("--init", "mlp:hidden=16", "--data", DIGITS, "--out", "rules", "--epochs", "2", *STATIC,
+                                *rules), 0)
+    report = compared(t, "two rules in integers", ["--model", "rules", *SPLIT])
+    t.expect("two rules to a file", ["convert", "rules", "rules.safetensors", "--to", "int8"], 0)
+    header = read_safetensors(t.path("rules.safetensors"))[0]
+    t.check("both in 4 bits", [header["fc%d.codes" % i]["dtype"] for i in (1, 2)] == ["U8", "U8"], header)
+    for words in (["--qat", "int8:channel"], ["--qat-activations", "int8_static"], rules):
+        again = t.answer("some of the words: %s" % words[0], ["eval", "--model", "rules", "--int8", *SPLIT, *words])
+        t.check("and it is the same: %s" % words[0], again.get("nll") == report.get("nll"), again)
+    own = t.answer("a rule of one's own", ["eval", "--model", "rules", "--int8", *SPLIT, "--tensor-type",
+                                           "fc1.weight=int8:channel"])
+    t.check("is not the training's", own.get("nll") != report.get("nll"), own)
+    t.expect("other activations", ["eval", "--model", "rules", "--int8", *SPLIT, "--qat-activations", "int8_token"], 2,
+             "leave --qat-activations out")
+
+
 def test_options(t):
     t.expect("observers alone", train("--init", "mlp:", "--data", DIGITS, "--out", "no", "--qat", "int8",
                                       "--qat-observer", "mse"), 2, "int8_static")
@@ -126,13 +145,18 @@ def test_options(t):
     t.expect("another observer", train("--init", "mlp:hidden=16", "--data", DIGITS, "--out", "m", "--epochs", "2", *STATIC,
                                        "--qat-observe-rate", "0.1"), 2, "qat_observe_rate was 0")
     t.expect("with a reference", ["eval", "--model", "m", "--int8", "--reference", "m", *SPLIT], 2, "--int8 compares")
+    for words in (["--limit", "5"], ["--samples", "2"], ["--details"], ["--batch-size", "3"]):
+        t.expect("with " + words[0], ["eval", "--model", "m", "--int8", *SPLIT, *words], 2, "--int8 compares", words[0])
+    for dtype in ("bf16", "f16"):
+        t.expect("saved in " + dtype, train("--init", "mlp:", "--data", DIGITS, "--out", "no", *STATIC, "--save-dtype",
+                                            dtype), 2, "leave --save-dtype out")
     t.expect("convert with a type", ["convert", "m", "m.safetensors", "--to", "int8", "--type", "f16"], 2, "--type")
     t.expect("convert to another name", ["convert", "m", "m.gguf", "--to", "int8"], 2, "--to int8")
     t.expect("convert, no static scales", ["convert", "f", "f.safetensors", "--to", "int8"], 2, "int8_static")
 
 
 def main():
-    return run_all("int8", (test_cnn, test_others, test_evaluation, test_options), make_files)
+    return run_all("int8", (test_cnn, test_others, test_evaluation, test_words, test_options), make_files)
 
 
 if __name__ == "__main__":

@@ -16,71 +16,72 @@ static lt_status read_with(lt_ctx *ctx, const char *name, const char *key, const
     return status;
 }
 
+static const struct {
+    const char *name, *key, *value;
+    lt_status status;
+    const char *words;
+} refusals[] = {
+    {"llama", "model_type", "\"mamba\"", LT_EUNSUPPORTED, "model_type \"mamba\" is not implemented"},
+    {"llama", "quantization_config", "{}", LT_EUNSUPPORTED, "'quantization_config' is set"},
+    {"llama", "hidden_act", "\"mish\"", LT_EUNSUPPORTED, "'hidden_act' is \"mish\""},
+    {"llama", "hidden_act", "3", LT_EFORMAT, "'hidden_act' is an integer; a text is needed"},
+    {"llama", "attention_bias", "\"yes\"", LT_EFORMAT, "'attention_bias' is a string; true or false"},
+    {"llama", "num_key_value_heads", "3", LT_EFORMAT, "heads 4 is no multiple of kv_heads 3"},
+    {"llama", "head_dim", "7", LT_EFORMAT, "the head dimension is 7"},
+    {"llama", "hidden_size", "null", LT_EFORMAT, "'hidden_size' is null"},
+    {"llama", "rope_parameters", "7", LT_EFORMAT, "'rope_parameters' is an integer; an object"},
+    {"llama", "rope_parameters", "{\"rope_type\":\"dynamic\",\"factor\":2}", LT_EUNSUPPORTED,
+     "rotary scaling \"dynamic\" is not implemented"},
+    {"llama", "rope_scaling", "{\"type\":\"longrope\",\"factor\":2}", LT_EUNSUPPORTED, "\"longrope\""},
+    {"llama", "rope_parameters", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}", LT_EUNSUPPORTED,
+     "partial_rotary_factor 0.5"},
+    {"llama", "rope_parameters", "{\"rope_type\":\"linear\"}", LT_EFORMAT, "'factor' is missing"},
+    {"llama", "rope_parameters", "{\"rope_type\":\"llama3\",\"factor\":4}", LT_EFORMAT,
+     "'original_max_position_embeddings' is missing"},
+    {"llama", "rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":4,\"mscale\":1}", LT_EUNSUPPORTED,
+     "'mscale' is set"},
+    {"llama", "rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":4,\"truncate\":false}", LT_EUNSUPPORTED,
+     "'truncate' is false"},
+    {"qwen2", "layer_types", "[\"sliding_attention\",\"chunked_attention\"]", LT_EUNSUPPORTED,
+     "layer_types[1] is 'chunked_attention'"},
+    {"qwen2", "layer_types", "[\"sliding_attention\"]", LT_EFORMAT, "'layer_types' is an array; one name"},
+    {"gemma3", "layer_types", "[\"sliding_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]",
+     LT_EUNSUPPORTED, "layer_types follow no pattern"},
+    {"gemma3", "attn_logit_softcapping", "50.0", LT_EUNSUPPORTED, "'attn_logit_softcapping' is set"},
+    {"gemma3", "final_logit_softcapping", "30.0", LT_EUNSUPPORTED, "'final_logit_softcapping' is set"},
+    {"gemma3", "use_bidirectional_attention", "true", LT_EUNSUPPORTED, "'use_bidirectional_attention' is true"},
+    {"gemma3", "query_pre_attn_scalar", "0", LT_EFORMAT, "'query_pre_attn_scalar'"},
+    {"gemma3", "rope_parameters",
+     "{\"full_attention\":{\"rope_type\":\"default\"},"
+     "\"sliding_attention\":{\"rope_type\":\"linear\",\"factor\":2}}",
+     LT_EUNSUPPORTED, "rotary scaling of layers with a window"},
+    {"gpt2", "scale_attn_weights", "false", LT_EUNSUPPORTED, "'scale_attn_weights' is false"},
+    {"gpt2", "scale_attn_by_inverse_layer_idx", "true", LT_EUNSUPPORTED, "'scale_attn_by_inverse_layer_idx' is"},
+    {"gpt2", "reorder_and_upcast_attn", "true", LT_EUNSUPPORTED, "'reorder_and_upcast_attn' is true"},
+    {"gpt2", "add_cross_attention", "true", LT_EUNSUPPORTED, "'add_cross_attention' is true"},
+    {"gpt2", "activation_function", "\"quick_gelu\"", LT_EUNSUPPORTED, "'activation_function' is \"quick_gelu\""},
+    {"gpt2", "n_inner", "0", LT_EFORMAT, "'n_inner'"},
+    {"gpt2", "n_embd", "null", LT_EFORMAT, "'n_embd' is null"},
+    {"gpt2", "n_head", "3", LT_EFORMAT, "dim 16 is no multiple of heads 3"},
+    {"bert", "position_embedding_type", "\"relative_key\"", LT_EUNSUPPORTED,
+     "'position_embedding_type' is \"relative_key\"; lathe implements \"absolute\""},
+    {"bert", "is_decoder", "true", LT_EUNSUPPORTED, "'is_decoder' is true"},
+    {"bert", "add_cross_attention", "true", LT_EUNSUPPORTED, "'add_cross_attention' is true"},
+    {"bert", "problem_type", "\"multi_label_classification\"", LT_EUNSUPPORTED, "'problem_type' is"},
+    {"bert", "id2label", "{\"0\":\"x\"}", LT_EUNSUPPORTED, "'id2label' has 1 label, which means regression"},
+    {"bert", "id2label", "3", LT_EFORMAT, "'id2label' is an integer; an object is needed"},
+    {"bert", "layer_norm_eps", "0", LT_EFORMAT, "norm_eps"},
+    {"bitnet", "hidden_act", "\"mish\"", LT_EUNSUPPORTED, "'hidden_act' is \"mish\""},
+    {"bitnet", "head_dim", "8", LT_EFORMAT, "heads times head_dim must be dim"},
+};
+
 static void refused_options(void)
 {
-    static const struct {
-        const char *name, *key, *value;
-        lt_status status;
-        const char *words;
-    } table[] = {
-        {"llama", "model_type", "\"mamba\"", LT_EUNSUPPORTED, "model_type \"mamba\" is not implemented"},
-        {"llama", "quantization_config", "{}", LT_EUNSUPPORTED, "'quantization_config' is set"},
-        {"llama", "hidden_act", "\"mish\"", LT_EUNSUPPORTED, "'hidden_act' is \"mish\""},
-        {"llama", "hidden_act", "3", LT_EFORMAT, "'hidden_act' is an integer; a text is needed"},
-        {"llama", "attention_bias", "\"yes\"", LT_EFORMAT, "'attention_bias' is a string; true or false"},
-        {"llama", "num_key_value_heads", "3", LT_EFORMAT, "heads 4 is no multiple of kv_heads 3"},
-        {"llama", "head_dim", "7", LT_EFORMAT, "the head dimension is 7"},
-        {"llama", "hidden_size", "null", LT_EFORMAT, "'hidden_size' is null"},
-        {"llama", "rope_parameters", "7", LT_EFORMAT, "'rope_parameters' is an integer; an object"},
-        {"llama", "rope_parameters", "{\"rope_type\":\"dynamic\",\"factor\":2}", LT_EUNSUPPORTED,
-         "rotary scaling \"dynamic\" is not implemented"},
-        {"llama", "rope_scaling", "{\"type\":\"longrope\",\"factor\":2}", LT_EUNSUPPORTED, "\"longrope\""},
-        {"llama", "rope_parameters", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}", LT_EUNSUPPORTED,
-         "partial_rotary_factor 0.5"},
-        {"llama", "rope_parameters", "{\"rope_type\":\"linear\"}", LT_EFORMAT, "'factor' is missing"},
-        {"llama", "rope_parameters", "{\"rope_type\":\"llama3\",\"factor\":4}", LT_EFORMAT,
-         "'original_max_position_embeddings' is missing"},
-        {"llama", "rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":4,\"mscale\":1}", LT_EUNSUPPORTED,
-         "'mscale' is set"},
-        {"llama", "rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":4,\"truncate\":false}", LT_EUNSUPPORTED,
-         "'truncate' is false"},
-        {"qwen2", "layer_types", "[\"sliding_attention\",\"chunked_attention\"]", LT_EUNSUPPORTED,
-         "layer_types[1] is 'chunked_attention'"},
-        {"qwen2", "layer_types", "[\"sliding_attention\"]", LT_EFORMAT, "'layer_types' is an array; one name"},
-        {"gemma3", "layer_types", "[\"sliding_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]",
-         LT_EUNSUPPORTED, "layer_types follow no pattern"},
-        {"gemma3", "attn_logit_softcapping", "50.0", LT_EUNSUPPORTED, "'attn_logit_softcapping' is set"},
-        {"gemma3", "final_logit_softcapping", "30.0", LT_EUNSUPPORTED, "'final_logit_softcapping' is set"},
-        {"gemma3", "use_bidirectional_attention", "true", LT_EUNSUPPORTED, "'use_bidirectional_attention' is true"},
-        {"gemma3", "query_pre_attn_scalar", "0", LT_EFORMAT, "'query_pre_attn_scalar'"},
-        {"gemma3", "rope_parameters",
-         "{\"full_attention\":{\"rope_type\":\"default\"},"
-         "\"sliding_attention\":{\"rope_type\":\"linear\",\"factor\":2}}",
-         LT_EUNSUPPORTED, "rotary scaling of layers with a window"},
-        {"gpt2", "scale_attn_weights", "false", LT_EUNSUPPORTED, "'scale_attn_weights' is false"},
-        {"gpt2", "scale_attn_by_inverse_layer_idx", "true", LT_EUNSUPPORTED, "'scale_attn_by_inverse_layer_idx' is"},
-        {"gpt2", "reorder_and_upcast_attn", "true", LT_EUNSUPPORTED, "'reorder_and_upcast_attn' is true"},
-        {"gpt2", "add_cross_attention", "true", LT_EUNSUPPORTED, "'add_cross_attention' is true"},
-        {"gpt2", "activation_function", "\"quick_gelu\"", LT_EUNSUPPORTED, "'activation_function' is \"quick_gelu\""},
-        {"gpt2", "n_inner", "0", LT_EFORMAT, "'n_inner'"},
-        {"gpt2", "n_embd", "null", LT_EFORMAT, "'n_embd' is null"},
-        {"gpt2", "n_head", "3", LT_EFORMAT, "dim 16 is no multiple of heads 3"},
-        {"bert", "position_embedding_type", "\"relative_key\"", LT_EUNSUPPORTED,
-         "'position_embedding_type' is \"relative_key\"; lathe implements \"absolute\""},
-        {"bert", "is_decoder", "true", LT_EUNSUPPORTED, "'is_decoder' is true"},
-        {"bert", "add_cross_attention", "true", LT_EUNSUPPORTED, "'add_cross_attention' is true"},
-        {"bert", "problem_type", "\"multi_label_classification\"", LT_EUNSUPPORTED, "'problem_type' is"},
-        {"bert", "id2label", "{\"0\":\"x\"}", LT_EUNSUPPORTED, "'id2label' has 1 label, which means regression"},
-        {"bert", "id2label", "3", LT_EFORMAT, "'id2label' is an integer; an object is needed"},
-        {"bert", "layer_norm_eps", "0", LT_EFORMAT, "norm_eps"},
-        {"bitnet", "hidden_act", "\"mish\"", LT_EUNSUPPORTED, "'hidden_act' is \"mish\""},
-        {"bitnet", "head_dim", "8", LT_EFORMAT, "heads times head_dim must be dim"},
-    };
     lt_ctx *ctx = lt_ctx_create(NULL);
     lt_transformer_config c;
-    for (int i = 0; i < LTI_COUNT(table); i++)
-        TS_REFUSED(ctx, read_with(ctx, table[i].name, table[i].key, table[i].value, &c), table[i].status,
-                   table[i].words);
+    for (int i = 0; i < LTI_COUNT(refusals); i++)
+        TS_REFUSED(ctx, read_with(ctx, refusals[i].name, refusals[i].key, refusals[i].value, &c), refusals[i].status,
+                   refusals[i].words);
     TS_CHECK(lt_ctx_live_bytes(ctx) == 0, "nothing stays allocated");
     lt_ctx_free(ctx);
 }

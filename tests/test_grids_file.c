@@ -196,6 +196,25 @@ static void folded_models(void)
 
 /* ---- Compared ---- */
 
+/* One of as many outputs that reads more numbers than the rows have. */
+static void other_inputs(ts_place *p, lt_model *model, const lt_dataset *set)
+{
+    lt_model *wide = NULL;
+    lt_quant_policy policy = static_policy();
+    lt_int8 *net = NULL;
+    lt_int8_comparison r;
+    if (TS_OK(p->ctx, observed_model(p->ctx, "mlp:inputs=70,hidden=20,classes=10", &policy, &wide)) &&
+        TS_OK(p->ctx, lt_model_int8(wide, &policy, 0, &net)))
+        TS_REFUSED(p->ctx, lt_int8_compare(model, NULL, net, set, &r), LT_EINVAL,
+                   "the network was made for 'inputs' of 70, and the model and its rows have 64");
+    lt_int8_free(net);
+    net = NULL;
+    policy.rules = &(lt_quant_rule){"fc9.weight", policy.weights}, policy.n_rules = 1;
+    if (wide) TS_REFUSED(p->ctx, lt_model_int8(wide, &policy, 0, &net), LT_EINVAL, "'fc9.weight' names no tensor");
+    lt_int8_free(net);
+    lt_model_free(wide);
+}
+
 static void comparison(void)
 {
     ts_place p = ts_open_place();
@@ -223,6 +242,7 @@ static void comparison(void)
     }
     if (net && TS_OK(p.ctx, lt_model_create_for(p.ctx, "cnn:height=8,width=8,filters=4", NULL, set, 3, &other)))
         TS_REFUSED(p.ctx, lt_int8_compare(other, NULL, net, set, &r), LT_EINVAL, "another model's");
+    if (net) other_inputs(&p, model, set);
     lt_int8_free(net);
     lt_model_free(other);
     lt_model_free(model);

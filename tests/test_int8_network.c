@@ -251,6 +251,43 @@ typedef struct attempt {
     const char *path;
 } attempt;
 
+/* As if every site had been observed. */
+static lt_status pretend_observed(lt_params *params, const lt_quant_policy *policy)
+{
+    lt_status status = lt_qat_prepare(params, policy);
+    for (int i = 0; i < lt_params_count(params) && status == LT_OK; i++) {
+        lt_param *p = lt_params_at(params, i);
+        lt_real *scale = lt_param_data(p);
+        if (strstr(lt_param_name(p), ":act_scale")) scale[0] = (lt_real)0.01, scale[1] = 0;
+    }
+    return status;
+}
+
+/* The file's word alone makes no gigabytes; who gives the steps himself gets them. */
+static void steps_of_a_file(void)
+{
+    lt_rnn_config c;
+    lt_quant_policy policy = policy_of(8);
+    ts_bed t;
+    ts_place p = ts_open_place();
+    lt_int8 *net = NULL, *back = NULL;
+    policy.embedding = policy.weights;
+    lt_rnn_config_init(&c);
+    c.vocab = 11, c.dim = 8, c.hidden = 12, c.layers = 1;
+    if (!ts_bed_make(&t)) return;
+    if (TS_OK(t.ctx, lt_rnn_params(t.params, &c, 4)) && TS_OK(t.ctx, pretend_observed(t.params, &policy)) &&
+        TS_OK(t.ctx, lt_int8_rnn(t.params, &c, &policy, 1 << 16, &net)) &&
+        TS_OK(t.ctx, lt_int8_save(net, ts_at(&p, "net.safetensors"), NULL))) {
+        TS_REFUSED(t.ctx, lt_int8_open(t.ctx, p.path, 0, &back), LT_EFORMAT, "'lathe.size' is 65536 steps");
+        if (TS_OK(t.ctx, lt_int8_open(t.ctx, p.path, 7, &back)))
+            TS_CHECK(lt_int8_outputs(back) == 77, "%lld outputs", (long long)lt_int8_outputs(back));
+        lt_int8_free(back);
+    }
+    lt_int8_free(net);
+    ts_close_place(&p);
+    ts_bed_drop(&t);
+}
+
 static lt_status make_run_and_save(lt_ctx *ctx, void *arg)
 {
     const attempt *a = arg;
@@ -262,12 +299,7 @@ static lt_status make_run_and_save(lt_ctx *ctx, void *arg)
     lt_status status = lt_params_create(ctx, &params);
     if (status != LT_OK) return status;
     status = fill_cnn(params, &c, true);
-    if (status == LT_OK) status = lt_qat_prepare(params, &policy);
-    for (int i = 0; i < lt_params_count(params) && status == LT_OK; i++) { /* as if observed */
-        lt_param *p = lt_params_at(params, i);
-        lt_real *scale = lt_param_data(p);
-        if (strstr(lt_param_name(p), ":act_scale")) scale[0] = (lt_real)0.01, scale[1] = 0;
-    }
+    if (status == LT_OK) status = pretend_observed(params, &policy);
     if (status == LT_OK) status = lt_int8_cnn(params, &c, &policy, 4, &net);
     if (status == LT_OK) status = lt_int8_run(net, 5, a->x, NULL, z);
     if (status == LT_OK) status = lt_int8_save(net, a->path, NULL);
@@ -294,6 +326,7 @@ int lti_suite_int8_network(void)
                                     {"what is refused", refused_networks},
                                     {"files are proved", files_are_proved},
                                     {"damaged files", damaged_files},
+                                    {"steps of a file", steps_of_a_file},
                                     {"allocations fail", allocations_fail}};
     return ts_suite("int8_network", LTI_COUNT(tests), tests);
 }

@@ -41,18 +41,6 @@ static lt_rnn_config config_of(int kind, bool gru)
     return c;
 }
 
-/* Rows of a weight on the policy's grid. */
-static void on_grid(const ts_bed *t, const lt_quant_policy *policy, const char *name, double *w)
-{
-    const lt_param *p = lt_params_find(t->params, name);
-    lt_scheme s = lt_quant_scheme(policy, p);
-    int64_t rows = lt_param_shape(p)[0], n = lt_param_count(p);
-    lt_real *y = room(n, sizeof *y);
-    TS_OK(t->ctx, lt_scheme_apply(t->ctx, &s, LT_SCALE_DYNAMIC, rows, n / rows, lt_param_read(p), y));
-    for (int64_t i = 0; i < n; i++) w[i] = (double)y[i];
-    free(y);
-}
-
 static double real_at(const ts_bed *t, const char *name, int64_t i)
 {
     const lt_param *p = lt_params_find(t->params, name);
@@ -62,6 +50,22 @@ static double real_at(const ts_bed *t, const char *name, int64_t i)
 static double rounded(double x, double scale)
 {
     return fmin(fmax(rint(x / scale), -127), 127) * scale;
+}
+
+/* Rows of a weight on the policy's grid, 8 bits where scales are learned. */
+static void on_grid(const ts_bed *t, const lt_quant_policy *policy, const char *name, double *w)
+{
+    char learned[64];
+    const lt_param *p = lt_params_find(t->params, name);
+    lt_scheme s = lt_quant_scheme(policy, p);
+    int64_t rows = lt_param_shape(p)[0], n = lt_param_count(p);
+    lt_scale_rule rule = s.kind == LT_SCHEME_TYPE ? LT_SCALE_DYNAMIC : policy->scale;
+    lt_real *y = room(n, sizeof *y);
+    snprintf(learned, sizeof learned, "%s:scale", name);
+    if (rule != LT_SCALE_LSQ) TS_OK(t->ctx, lt_scheme_apply(t->ctx, &s, rule, rows, n / rows, lt_param_read(p), y));
+    for (int64_t i = 0; i < n; i++)
+        w[i] = rule == LT_SCALE_LSQ ? rounded(real_at(t, name, i), real_at(t, learned, i / (n / rows))) : (double)y[i];
+    free(y);
 }
 
 static double sigmoid(double x)
@@ -160,6 +164,21 @@ static lt_status observe_rnn(ts_bed *t, const lt_rnn_config *c, const lt_quant_p
     return status;
 }
 
+/* Scales as if they had been trained: none that could be made of the weights. */
+static bool learn_scales(ts_bed *t, const lt_quant_policy *policy)
+{
+    if (policy->scale != LT_SCALE_LSQ) return true;
+    bool done = TS_OK(t->ctx, lt_qat_prepare(t->params, policy));
+    for (int i = 0; i < lt_params_count(t->params); i++) {
+        lt_param *p = lt_params_at(t->params, i);
+        lt_real *scale = lt_param_data(p);
+        if (!strstr(lt_param_name(p), ".weight") || !strstr(lt_param_name(p), ":scale")) continue;
+        for (int64_t k = 0; k < lt_param_count(p); k++) scale[k] *= (lt_real)1.3;
+        lt_param_touch(p);
+    }
+    return done;
+}
+
 /* What is refused of a network that reads tokens. */
 static void refused_rows(const ts_bed *t, lt_int8 *net, int32_t *tokens, lt_real *logits)
 {
@@ -194,16 +213,18 @@ static void rnn_as_composite(void)
     for (int i = 0; i < TEXTS * STEPS; i++) tokens[i] = i * i % VOCAB;
     for (int i = 0; i < TEXTS; i++) lengths[i] = 1 + i % STEPS;
     ts_fill_normal("series", LTI_COUNT(series), 1, series);
-    for (int kind = 0; kind < 6; kind++) {
-        lt_rnn_config c = config_of(kind % 3, kind >= 3);
+    for (int kind = 0; kind < 9; kind++) { /* the last with other scales of the weights */
+        lt_rnn_config c = config_of(kind % 3, kind / 3 == 1);
         lt_quant_policy policy = policy_of(8);
+        if (kind >= 6) policy.scale = kind == 6 ? LT_SCALE_MSE : LT_SCALE_LSQ;
         if (c.tied) policy.embedding = policy.weights;
         const void *x = c.vocab ? (const void *)tokens : series;
         const int32_t *ends = kind % 3 == 0 ? lengths : NULL;
         ts_bed t;
         lt_int8 *net = NULL;
         if (!ts_bed_make(&t)) return;
-        bool ok = TS_OK(t.ctx, lt_rnn_params(t.params, &c, 4)) && TS_OK(t.ctx, observe_rnn(&t, &c, &policy, x)) &&
+        bool ok = TS_OK(t.ctx, lt_rnn_params(t.params, &c, 4)) && learn_scales(&t, &policy) &&
+                  TS_OK(t.ctx, observe_rnn(&t, &c, &policy, x)) &&
                   TS_OK(t.ctx, lt_int8_rnn(t.params, &c, &policy, STEPS, &net)) &&
                   TS_OK(t.ctx, lt_int8_run(net, TEXTS, x, ends, got));
         int64_t out = ok ? lt_int8_outputs(net) : 1;

@@ -3,6 +3,7 @@
  * written. */
 #include "lathe/convert.h"
 #include "lathe/train.h"
+#include "models/convert_parts.h"
 #include "tests/toys.h"
 
 #include <unistd.h>
@@ -30,8 +31,9 @@ static bool make_packed(ts_place *p, int i)
     snprintf(directory, sizeof directory, "%s", ts_at(p, "packed"));
     lt_quant_policy_init(&policy);
     bool ok = m && TS_OK(p->ctx, lt_quant_policy_parse(p->ctx, cases[i].word, &policy)) &&
-              TS_OK(p->ctx, lt_quant_format_policy(p->ctx, cases[i].format, &policy)) &&
-              TS_OK(p->ctx, lt_export_quantized(m, &policy, cases[i].format, directory, NULL, &e));
+              TS_OK(p->ctx, lt_quant_format_policy(p->ctx, cases[i].format, &policy));
+    policy.embedding = lt_scheme_of(LT_F16); /* as such directories have it */
+    ok = ok && TS_OK(p->ctx, lt_export_quantized(m, &policy, cases[i].format, directory, NULL, &e));
     if (ok) lt_string_free(p->ctx, e.report);
     lt_model_free(m);
     return ok;
@@ -58,6 +60,18 @@ static void same_model(ts_place *p, const char *a, const char *b, const char *wh
     lt_model_free(y);
 }
 
+/* Who loads the directory in the config's type must get the numbers unrounded. */
+static void says_floats(const char *directory, const char *what)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/config.json", directory);
+    json_t *json = json_load_file(path, 0, NULL);
+    const char *type = json_string_value(json_object_get(json, "dtype"));
+    if (!type) type = json_string_value(json_object_get(json, "torch_dtype"));
+    TS_CHECK(type && !strcmp(type, "float32"), "%s: the config says %s", what, type ? type : "nothing");
+    json_decref(json);
+}
+
 static void conversions(void)
 {
     for (int i = 0; i < LTI_COUNT(cases); i++) {
@@ -78,6 +92,7 @@ static void conversions(void)
         if (TS_OK(p.ctx, lt_convert(p.ctx, packed, plain, NULL, &report))) {
             TS_CHECK(strstr(report, "unpacked: 14 quantized") != NULL, "%s: %s", cases[i].word, report);
             same_model(&p, packed, plain, cases[i].word);
+            says_floats(plain, cases[i].word);
             lt_string_free(p.ctx, report);
         }
         ts_close_place(&p);
@@ -95,6 +110,11 @@ static void typed(void)
     o.type = "q4_0";
     if (make_packed(&p, 0) && TS_OK(p.ctx, lt_convert(p.ctx, packed, ts_at(&p, "a.gguf"), &o, &report))) {
         TS_CHECK(strstr(report, "kept: 14 quantized") != NULL, "%s", report);
+        lt_string_free(p.ctx, report);
+    }
+    o.type = "q8_0";
+    if (TS_OK(p.ctx, lt_convert(p.ctx, packed, ts_at(&p, "c.gguf"), &o, &report))) {
+        TS_CHECK(strstr(report, "kept: 14 quantized") && strstr(report, "q8_0"), "%s", report);
         lt_string_free(p.ctx, report);
     }
     o.type = "q4_1";
@@ -121,6 +141,31 @@ static void damaged(void)
     ts_close_place(&p);
 }
 
+/* Codes that the type which was found for them does not hold any more. */
+static void changed(void)
+{
+    ts_place p = ts_open_place();
+    lt_model *m = NULL;
+    const void *bytes;
+    if (make_packed(&p, 3) && TS_OK(p.ctx, lti_model_open_files(p.ctx, ts_at(&p, "packed"), &m))) {
+        lti_conversion c = {.ctx = p.ctx, .model = m, .to_gguf = true};
+        c.from = lti_side_hf(&m->config), c.to = lti_side_gguf(&m->config);
+        TS_OK(p.ctx, lti_conversion_list(&c));
+        for (int i = 0; i < c.count; i++) {
+            if (!c.list[i].packed) continue;
+            TS_OK(p.ctx, lti_move_tensor(&c.list[i], &bytes));
+            c.list[i].type = c.list[i].lattice = LT_Q4_0;
+            TS_REFUSED(p.ctx, lti_move_tensor(&c.list[i], &bytes), LT_EIO, "changed while it was converted");
+            break;
+        }
+        lti_free(p.ctx, c.list);
+        lti_free(p.ctx, c.buffer);
+        lti_free(p.ctx, c.second);
+    }
+    lt_model_free(m);
+    ts_close_place(&p);
+}
+
 static lt_status convert_once(lt_ctx *ctx, void *arg)
 {
     const char *const *paths = arg;
@@ -143,7 +188,10 @@ static void allocations_fail(void)
 
 int lti_suite_packed_convert(void)
 {
-    const ts_test tests[] = {
-        {"conversions", conversions}, {"typed", typed}, {"damaged", damaged}, {"allocations fail", allocations_fail}};
+    const ts_test tests[] = {{"conversions", conversions},
+                             {"typed", typed},
+                             {"damaged", damaged},
+                             {"changed", changed},
+                             {"allocations fail", allocations_fail}};
     return ts_suite("packed_convert", LTI_COUNT(tests), tests);
 }

@@ -1,12 +1,14 @@
 /* test_packed_ternary.c - directories of BitNet models whose weights are packed four trits a byte, as Transformers saves
  * them: they open with the numbers they stand for, compute what the same numbers in floats compute, and what is damaged
  * or stored otherwise is refused. Transformers' own packing of one weight is in test_quantized_formats.c. */
+#include "lathe/convert.h"
 #include "models/packed.h"
 #include "tests/toys.h"
 
 #include <math.h>
 
 #define SHAPE "bitnet:layers=1,dim=32,hidden=48,heads=4,kv_heads=2,context=64"
+#define WIDE "bitnet:layers=1,dim=256,hidden=256,heads=4,kv_heads=2,context=64"
 
 enum { MOST = 32 };
 
@@ -49,9 +51,8 @@ static void pack_weight(packer *p, lt_param *w, const float *scale, bool divides
 }
 
 /* The model's directory with its linear layers packed and `config` as its quantization_config. */
-static void save_packed(ts_place *place, lt_model *m, const char *config, bool divides)
+static void save_scaled(ts_place *place, lt_model *m, const char *config, bool divides, float scale)
 {
-    static const float scale = 0.25f;
     packer p = {.count = 0};
     char path[300];
     TS_OK(place->ctx, lt_model_save(m, place->dir, "F32"));
@@ -75,6 +76,11 @@ static void save_packed(ts_place *place, lt_model *m, const char *config, bool d
     for (int i = 0; i < p.packed; i++) free(p.bytes[i]);
 }
 
+static void save_packed(ts_place *place, lt_model *m, const char *config, bool divides)
+{
+    save_scaled(place, m, config, divides, 0.25f);
+}
+
 static void opened(void)
 {
     static const char *const configs[] = {"{\"quant_method\":\"bitnet\"}",
@@ -94,6 +100,60 @@ static void opened(void)
             free(a), free(b);
         }
         lt_model_free(read);
+        lt_model_free(m);
+        ts_close_place(&p);
+    }
+}
+
+/* The numbers that the model has, in a file of this type. */
+static void same_in_gguf(ts_place *p, const lt_model *m, const char *type, const char *line, const char *kept)
+{
+    char from[300], *report = NULL;
+    lt_convert_options o;
+    lt_model *read = NULL;
+    lt_convert_options_init(&o);
+    o.type = type;
+    snprintf(from, sizeof from, "%s", p->dir);
+    if (!TS_OK(p->ctx, lt_convert(p->ctx, from, ts_at(p, "model.gguf"), &o, &report))) return;
+    TS_CHECK(strstr(report, line) && strstr(report, kept), "%s: %s", line, report);
+    lt_string_free(p->ctx, report);
+    if (TS_OK(p->ctx, lt_model_open(p->ctx, p->path, &read))) {
+        for (int i = 0; i < lt_params_count(lt_model_params(m)); i++) {
+            const lt_param *x = lt_params_at(lt_model_params(m), i),
+                           *y = lt_params_find(lt_model_params(read), lt_param_name(x));
+            bool packed = lt_param_rank(x) == 2 && !strstr(lt_param_name(x), "embd");
+            double off = y ? ts_distance_real(lt_param_count(x), lt_param_read(y), lt_param_read(x)) : 1;
+            TS_CHECK(off <= (packed || !type ? ts_tolerance(1e-7, 0) : 1), "%s, %s: %g off", line, lt_param_name(x),
+                     off);
+        }
+    }
+    lt_model_free(read);
+}
+
+/* Trits and their scale are what tq2_0 and q4_0 hold, when the scale is f16. */
+static void converted(void)
+{
+    static const struct {
+        const char *init, *type;
+        float scale;
+        const char *line, *kept;
+    } rows[] = {
+        {WIDE, NULL, 0.25f, "tq2_0: 7 tensors", "kept: 7 quantized"},
+        {WIDE, "q4_0", 0.25f, "q4_0: 7 tensors", "kept: 7 quantized"},
+        {WIDE, "q8_0", -4, "q8_0: 8 tensors", "kept: 7 quantized"},
+        {WIDE, NULL, 0, "tq2_0: 7 tensors", "kept: 7 quantized"},
+        {SHAPE, NULL, 0.25f, "q4_0: 6 tensors", "unpacked: 1 quantized"}, /* rows of 48 are no blocks */
+        {WIDE, NULL, 0.1f, "f32: 13 tensors", "unpacked: 7 quantized"},
+    };
+    for (int i = 0; i < LTI_COUNT(rows); i++) {
+        bool divides = i == 0;
+        ts_place p = ts_open_place();
+        lt_model *m = toy_model(p.ctx, rows[i].init, 3);
+        save_scaled(&p, m,
+                    divides ? "{\"quant_method\":\"bitnet\"}"
+                            : "{\"quant_method\":\"bitnet\",\"linear_class\":\"autobitlinear\"}",
+                    divides, rows[i].scale);
+        same_in_gguf(&p, m, rows[i].type, rows[i].line, rows[i].kept);
         lt_model_free(m);
         ts_close_place(&p);
     }
@@ -145,8 +205,33 @@ static void damaged(void)
     ts_close_place(&p);
 }
 
+/* Scales that make no numbers. */
+static void damaged_scales(void)
+{
+    static const struct {
+        float scale;
+        bool divides;
+        const char *words;
+    } rows[] = {{NAN, false, "of 'model.layers.0."}, {INFINITY, true, "is inf"}, {0, true, "divided by"}};
+    ts_place p = ts_open_place();
+    lt_model *m = toy_model(p.ctx, SHAPE, 3), *read = NULL;
+    for (int i = 0; i < LTI_COUNT(rows); i++) {
+        save_scaled(&p, m,
+                    rows[i].divides ? "{\"quant_method\":\"bitnet\"}"
+                                    : "{\"quant_method\":\"bitnet\",\"linear_class\":\"autobitlinear\"}",
+                    rows[i].divides, rows[i].scale);
+        TS_REFUSED(p.ctx, lt_model_open(p.ctx, p.dir, &read), LT_EFORMAT, rows[i].words);
+    }
+    lt_model_free(m);
+    ts_close_place(&p);
+}
+
 int lti_suite_packed_ternary(void)
 {
-    const ts_test tests[] = {{"opened", opened}, {"refused", refused}, {"damaged", damaged}};
+    const ts_test tests[] = {{"opened", opened},
+                             {"converted", converted},
+                             {"refused", refused},
+                             {"damaged", damaged},
+                             {"damaged scales", damaged_scales}};
     return ts_suite("packed_ternary", LTI_COUNT(tests), tests) || toy_one_thread("packed_ternary");
 }

@@ -1,8 +1,11 @@
 /* test_ptq.c - rounding matrices after training: GPTQ against the paper's walk with an inverse, in double; searched
- * scales against every scale; grids of lattices; the Cholesky factor. Whole models are in test_ptq_models.c. */
+ * scales against every scale; grids of lattices; the Cholesky factor; files of tensors. Whole models are in
+ * test_ptq_models.c. */
 #include "kernels/lattice/lattice.h"
+#include "lathe/gguf.h"
+#include "lathe/ptq.h"
 #include "qat/rounding.h"
-#include "tests/testing.h"
+#include "tests/data_files.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -379,6 +382,50 @@ static void lattice_grids(void)
     }
 }
 
+/* ---- Files of tensors ---- */
+
+static void tensor_files(void)
+{
+    ts_place p = ts_open_place();
+    lt_quant_policy policy;
+    lt_real w[64 * 32], v[10];
+    lt_ptq_config c;
+    lt_ptq *done;
+    lt_quant_policy_init(&policy);
+    policy.weights = lt_scheme_of(LT_Q4_0);
+    ts_fill_normal("w", 64 * 32, 1, w);
+    ts_fill_normal("v", 10, 1, v);
+    const lt_tensor_entry entries[] = {
+        {.name = "encoder/w", .dtype = LT_STORED_F32, .rank = 2, .shape = (int64_t[]){64, 32}, .real = w},
+        {.name = "v", .dtype = LT_STORED_F32, .rank = 1, .shape = (int64_t[]){10}, .real = v}};
+    char in[600], out[600];
+    snprintf(in, sizeof in, "%s", ts_at(&p, "in.safetensors"));
+    lt_ptq_config_init(&c);
+    TS_OK(p.ctx, lt_tensors_write(p.ctx, in, entries, 2, NULL, 0, NULL));
+    for (int i = 0; i < 2; i++) {
+        int count = 0;
+        snprintf(out, sizeof out, "%s", ts_at(&p, i ? "out.safetensors" : "out.gguf"));
+        c.method = i ? LT_PTQ_MSE : LT_PTQ_RTN;
+        if (!TS_OK(p.ctx, lt_ptq_tensors_file(p.ctx, in, out, &policy, &c, &done))) continue;
+        const lt_ptq_tensor *t = lt_ptq_tensors(done, &count);
+        TS_CHECK(count == 1 && !strcmp(t->name, "encoder/w") && t->bytes == 64 * 18, "%d tensors", count);
+        lt_ptq_free(done);
+    }
+    lt_gguf *g;
+    if (TS_OK(p.ctx, lt_gguf_open(p.ctx, ts_at(&p, "out.gguf"), &g))) {
+        int k = lt_gguf_find(g, "encoder/w");
+        TS_CHECK(k >= 0 && lt_gguf_tensor(g, k)->type == LT_Q4_0 && lt_gguf_find(g, "v") >= 0, "both are in the file");
+        lt_gguf_close(g);
+    }
+    c.method = LT_PTQ_GPTQ;
+    TS_REFUSED(p.ctx, lt_ptq_tensors_file(p.ctx, in, out, &policy, &c, &done), LT_EINVAL, "rtn or mse");
+    c.method = LT_PTQ_RTN;
+    TS_REFUSED(p.ctx, lt_ptq_tensors_file(p.ctx, in, "x.h5", &policy, &c, &done), LT_EINVAL, ".gguf");
+    policy.targets = "nothing";
+    TS_REFUSED(p.ctx, lt_ptq_tensors_file(p.ctx, in, out, &policy, &c, &done), LT_EINVAL, "none of its 2");
+    ts_close_place(&p);
+}
+
 int lti_suite_ptq(void)
 {
     const ts_test tests[] = {{"cholesky", cholesky},
@@ -387,6 +434,7 @@ int lti_suite_ptq(void)
                              {"gptq refuses", gptq_refuses},
                              {"searched scales", searched_scales},
                              {"searched weights", searched_weights},
-                             {"lattice grids", lattice_grids}};
+                             {"lattice grids", lattice_grids},
+                             {"tensor files", tensor_files}};
     return ts_suite("ptq", LTI_COUNT(tests), tests);
 }

@@ -2,6 +2,7 @@
  * before the switch, scales that a checkpoint brings along, what a resume compares, endings of exports, and files whose
  * rotated rows lie in another order. */
 #include "kernels/integer.h"
+#include "lathe/infer.h"
 #include "qat/kept_scales.h"
 #include "tests/toy_run.h"
 
@@ -9,7 +10,7 @@
 
 /* Rows of whole blocks of 256. */
 #define WIDE_INIT "llama:layers=1,dim=256,hidden=256,heads=4,kv_heads=2,context=64"
-enum { EVERY = 4, BLOCK = 144, SCALES = 16 }; /* of q4_k: bytes of a block, those of its scales and minima */
+enum { EVERY = 4, BLOCK = 144, SCALES = 16, LOGITS = 64 }; /* bytes of a block of q4_k, of its scales and minima */
 
 static lt_quant_policy policy_of(lt_ctx *ctx, const char *word)
 {
@@ -64,6 +65,30 @@ static int blocks_with_scales(const lt_param *codes, const lt_param *kept, int *
     return same;
 }
 
+/* The first logits of a session behind a few ids. */
+static void session_logits(lt_model *m, const lt_quant_policy *policy, lt_real z[LOGITS])
+{
+    lt_ctx *ctx = lt_params_ctx(lt_model_params(m));
+    lt_session_options o = {.size = sizeof o, .batch = 1, .quant = policy};
+    lt_session *s = NULL;
+    const lt_real *logits;
+    if (TS_OK(ctx, lt_session_create(m, &o, &s)) &&
+        TS_OK(ctx, lt_session_prefill(s, 1, &(lt_ids){(int32_t[]){3, 1, 4, 1}, 4, 4}, &logits)))
+        memcpy(z, logits, LOGITS * sizeof *z);
+    lt_session_free(s);
+}
+
+/* A session of the trained model gives what one of the exported codes does. */
+static void check_session(const toy_run *r, lt_model *coded, const lt_quant_policy *grid, const lt_quant_policy *anew)
+{
+    lt_real z[3][LOGITS] = {{0}};
+    session_logits(coded, grid, z[0]);
+    session_logits(r->model, &r->config.quant, z[1]);
+    session_logits(r->model, anew, z[2]);
+    double kept = ts_distance_real(LOGITS, z[1], z[0]), fresh = ts_distance_real(LOGITS, z[2], z[0]);
+    TS_CHECK(kept < 1e-6 && fresh > 1e-5, "a session: %g from the codes', with scales made anew %g", kept, fresh);
+}
+
 /* What is exported has the kept scales, and is what the last evaluation computed with. */
 static void check_shipped(watched *w, ts_place *p, const lt_dataset *valid)
 {
@@ -90,6 +115,7 @@ static void check_shipped(watched *w, ts_place *p, const lt_dataset *valid)
         TS_OK(p->ctx, lt_model_with_codes(w->run.model, ts_at(p, "codes.safetensors"), &coded)) &&
         TS_OK(p->ctx, lt_evaluate(coded, valid, &kept, 0, &shipped)))
         TS_CHECK(fabs(shipped.nll - e.nll) <= 1e-6 * e.nll, "shipped %.9g, trained %.9g", shipped.nll, e.nll);
+    if (coded) check_session(&w->run, coded, &kept, &anew);
     lt_model_free(coded);
     lt_params_free(codes);
     lt_params_free(others);

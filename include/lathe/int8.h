@@ -50,9 +50,9 @@ LT_API LT_MUST_USE lt_status lt_model_int8(const lt_model *model, const lt_quant
 LT_API void lt_int8_free(lt_int8 *net); /* NULL is fine */
 
 /* n rows of x: images [n, H, W, C]; of perceptrons [n, inputs]; tokens int32 [n, steps], or numbers [n, steps, inputs].
- * lengths: of recurrent classifiers, int32 [n] in 1 .. steps, the step whose state is classified; NULL: the last. logits [n, classes], or of
- * language models [n, steps, vocab]. Rows do not depend on each other, nor on threads. LT_EINVAL: a token or length out
- * of range. */
+ * lengths: of recurrent classifiers, int32 [n] in 1 .. steps, the step whose state is classified; NULL: the last.
+ * logits [n, classes], or of language models [n, steps, vocab]. Rows do not depend on each other, nor on threads.
+ * LT_EINVAL: a token or length out of range. */
 LT_API LT_MUST_USE lt_status lt_int8_run(lt_int8 *net, int64_t n, const void *x, const int32_t *lengths,
                                          lt_real *logits);
 LT_API int64_t lt_int8_outputs(const lt_int8 *net);      /* numbers of logits a row */
@@ -82,7 +82,8 @@ typedef struct lt_int8_proof {
 /* A .safetensors file: codes as I8 (two in a byte where 4 bits are enough), scales and biases as F32, the config in its
  * metadata. `proof` may be NULL. */
 LT_API LT_MUST_USE lt_status lt_int8_save(const lt_int8 *net, const char *path, lt_int8_proof *proof);
-/* `size`: images, rows or steps; 0: as it was made. Errors: LT_EIO, LT_EFORMAT, LT_ENOMEM. */
+/* `size`: images, rows or steps; 0: as it was made, but for steps that take more memory than the weights are worth
+ * (64 MiB and 256 times their bytes, a thread: LT_EFORMAT). Errors: LT_EIO, LT_EFORMAT, LT_ENOMEM. */
 LT_API LT_MUST_USE lt_status lt_int8_open(lt_ctx *ctx, const char *path, int64_t size, lt_int8 **net);
 
 #ifdef __cplusplus
