@@ -16,7 +16,6 @@
  * padding left there. */
 #include "infer/session.h"
 #include "autograd/op.h"
-#include "autograd/ops/lattice_convert.h"
 #include "base/text.h"
 #include "models/model.h"
 #include "qat/kept_scales.h"
@@ -102,11 +101,7 @@ static lt_status add_code(lt_session *s, const lt_quant_policy *policy, const lt
                         lt_param_name(weight));
     LTI_TRY(lt_params_add(s->codes, lt_param_name(weight), type, lt_param_rank(weight), lt_param_shape(weight),
                           LT_WEIGHT, &code));
-    const lt_param *kept = lti_kept_find(lt_model_params(s->model), policy, weight);
-    if (kept)
-        lti_encode_again(lt_param_count(weight), lt_param_read(weight), type, lt_param_read(kept), lt_param_data(code));
-    else
-        lti_encode(lt_param_count(weight), lt_param_read(weight), type, lt_param_data(code));
+    lti_kept_encode(lt_model_params(s->model), policy, weight, code);
     return LT_OK;
 }
 

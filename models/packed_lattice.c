@@ -12,20 +12,18 @@
 
 typedef struct lattice {
     lt_dtype type;
-    int lo, hi, count; /* numbers of a block */
-    size_t bytes;
+    int lo, hi; /* codes */
 } lattice;
 
 enum { MOST_CODES = 256 };
 
 /* The smaller first. */
-static const lattice lattices[] = {
-    {LT_TQ2_0, -1, 1, MOST_CODES, 66}, {LT_Q4_0, -8, 7, 32, 18}, {LT_Q8_0, -128, 127, 32, 34}};
+static const lattice lattices[] = {{LT_TQ2_0, -1, 1}, {LT_Q4_0, -8, 7}, {LT_Q8_0, -128, 127}};
 
 /* Codes of one block; false when the lattice does not have these numbers. */
 static bool take_codes(const lattice *l, const lt_real *x, lt_real scale, int8_t codes[MOST_CODES])
 {
-    for (int i = 0; i < l->count; i++) {
+    for (int i = 0; i < lt_dtype_block(l->type); i++) {
         double code = scale != 0 ? rint((double)x[i] / (double)scale) : 0;
         if (!(code >= l->lo && code <= l->hi) || (lt_real)code * scale != x[i]) return false;
         codes[i] = (int8_t)code;
@@ -35,10 +33,10 @@ static bool take_codes(const lattice *l, const lt_real *x, lt_real scale, int8_t
 
 static void put_block(const lattice *l, const int8_t *codes, uint16_t d, unsigned char *block)
 {
-    size_t at = l->type == LT_TQ2_0 ? l->bytes - sizeof d : 0;
-    memset(block, 0, l->bytes);
+    size_t at = l->type == LT_TQ2_0 ? lt_dtype_bytes(l->type) - sizeof d : 0;
+    memset(block, 0, lt_dtype_bytes(l->type));
     memcpy(block + at, &d, sizeof d);
-    for (int i = 0; i < l->count; i++) {
+    for (int i = 0; i < lt_dtype_block(l->type); i++) {
         if (l->type == LT_TQ2_0)
             block[i / 128 * 32 + i % 32] |= (unsigned char)((codes[i] + 1) << i / 32 % 4 * 2);
         else if (l->type == LT_Q4_0)
@@ -51,15 +49,15 @@ static void put_block(const lattice *l, const int8_t *codes, uint16_t d, unsigne
 /* x [n] with a scale every 32 numbers. */
 static bool fill(const lattice *l, int64_t n, const lt_real *x, const lt_real *scales, unsigned char *blocks)
 {
-    int per = l->count / LTI_PACKED_BLOCK;
-    for (int64_t b = 0; b < n / l->count; b++, x += l->count, scales += per) {
+    const int64_t count = lt_dtype_block(l->type), per = count / LTI_PACKED_BLOCK;
+    for (int64_t b = 0; b < n / count; b++, x += count, scales += per) {
         int8_t codes[MOST_CODES];
         uint16_t d = lti_f32_to_f16((float)*scales);
         if ((lt_real)lti_f16_to_f32(d) != *scales || !isfinite((double)*scales)) return false;
         for (int k = 1; k < per; k++)
             if (scales[k] != *scales) return false;
         if (!take_codes(l, x, *scales, codes)) return false;
-        if (blocks) put_block(l, codes, d, blocks + (size_t)b * l->bytes);
+        if (blocks) put_block(l, codes, d, blocks + (size_t)b * lt_dtype_bytes(l->type));
     }
     return true;
 }
@@ -98,7 +96,8 @@ lt_status lti_packed_lattice(const lti_packed *p, const lti_weights *w, const lt
     *type = LT_F32;
     for (int i = 0; i < LTI_COUNT(lattices) && status == LT_OK && d.there && *type == LT_F32; i++) {
         const lattice *l = &lattices[i];
-        bool fits = t->shape[1] % l->count == 0 && (l->type != LT_TQ2_0 || p->packing == LTI_PACKED_TERNARY);
+        bool fits =
+            t->shape[1] % lt_dtype_block(l->type) == 0 && (l->type != LT_TQ2_0 || p->packing == LTI_PACKED_TERNARY);
         if (fits && fill(l, d.n, d.x, d.scales, NULL)) *type = l->type;
     }
     drop(w, &d);
@@ -112,7 +111,7 @@ lt_status lti_packed_blocks(const lti_packed *p, const lti_weights *w, const lti
     *there = false;
     for (int i = 0; i < LTI_COUNT(lattices); i++)
         if (lattices[i].type == type) l = &lattices[i];
-    if (!l || t->rank != 2 || t->shape[1] % l->count) return LT_OK;
+    if (!l || t->rank != 2 || t->shape[1] % lt_dtype_block(l->type)) return LT_OK;
     decoded d;
     lt_status status = decode(p, w, t, name, &d);
     if (status == LT_OK && d.there) *there = fill(l, d.n, d.x, d.scales, blocks);

@@ -31,19 +31,6 @@ lt_status lti_quant_check_finite(const lt_params *params, const lt_quant_policy 
     return LT_OK;
 }
 
-/* dst (any type) = src (f32); kept: the blocks whose scales it is put on, or NULL. */
-static void encode(const lt_param *src, const lt_param *kept, lt_param *dst)
-{
-    if (lt_param_type(dst) == LT_F32)
-        memcpy(lt_param_data(dst), lt_param_read(src), lt_param_bytes(src));
-    else if (kept)
-        lti_encode_again(lt_param_count(src), lt_param_read(src), lt_param_type(dst), lt_param_read(kept),
-                         lt_param_data(dst));
-    else
-        lti_encode(lt_param_count(src), lt_param_read(src), lt_param_type(dst), lt_param_data(dst));
-    lt_param_touch(dst);
-}
-
 /* The numbers of the int8 rows that products in integers read: their rounding is that of activations. */
 static lt_status to_rows(lt_ctx *ctx, int64_t rows, int64_t columns, const lt_real *x, lt_real *y)
 {
@@ -117,7 +104,7 @@ static lt_status convert_all(const lt_params *from, const lt_quant_policy *polic
         if (scheme.kind != LT_SCHEME_TYPE)
             LTI_TRY(to_grid(from, policy, &scheme, src, dst));
         else if (policy)
-            encode(src, lti_kept_find(from, policy, src), dst);
+            lti_kept_encode(from, policy, src, dst);
         else
             decode(src, dst);
         if (scheme.double_scales) lti_double_scales(lt_param_count(dst) / lt_dtype_block(type), lt_param_data(dst));

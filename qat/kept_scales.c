@@ -11,6 +11,7 @@
 #include "qat/learned_scales.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const char WHAT[] = "kept";
 
@@ -34,6 +35,20 @@ lt_param *lti_kept_find(const lt_params *params, const lt_quant_policy *policy, 
     if (!is_kept(policy, w, &type)) return NULL;
     lt_param *kept = lti_learned_find(params, w, WHAT);
     return kept && fits(kept, w, type) ? kept : NULL;
+}
+
+void lti_kept_encode(const lt_params *params, const lt_quant_policy *policy, const lt_param *w, lt_param *codes)
+{
+    lt_dtype type = lt_param_type(codes);
+    int64_t n = lt_param_count(w);
+    const lt_param *kept = lti_kept_find(params, policy, w);
+    if (type == LT_F32)
+        memcpy(lt_param_data(codes), lt_param_read(w), lt_param_bytes(w));
+    else if (kept)
+        lti_encode_again(n, lt_param_read(w), type, lt_param_read(kept), lt_param_data(codes));
+    else
+        lti_encode(n, lt_param_read(w), type, lt_param_data(codes));
+    lt_param_touch(codes);
 }
 
 static void search(const lt_param *w, lt_param *kept)
