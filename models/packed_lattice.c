@@ -4,7 +4,7 @@
  * 1 are codes of both, and of tq2_0, 256 a d. Encoding the numbers anew would find other scales (a block's largest code
  * need not be its range's end), so blocks are put together from the scales the directory has, and are taken only when
  * every number comes out again, bit for bit. */
-#include "base/half.h"
+#include "kernels/lattice/blocks.h"
 #include "models/packed.h"
 
 #include <math.h>
@@ -20,30 +20,23 @@ enum { MOST_CODES = 256 };
 /* The smaller first. */
 static const lattice lattices[] = {{LT_TQ2_0, -1, 1}, {LT_Q4_0, -8, 7}, {LT_Q8_0, -128, 127}};
 
-/* Codes of one block; false when the lattice does not have these numbers. */
-static bool take_codes(const lattice *l, const lt_real *x, lt_real scale, int8_t codes[MOST_CODES])
+/* Codes of one block, the least of the lattice as 0; false when it does not have these numbers. */
+static bool take_codes(const lattice *l, const lt_real *x, lt_real scale, uint8_t codes[MOST_CODES])
 {
     for (int i = 0; i < lt_dtype_block(l->type); i++) {
         double code = scale != 0 ? rint((double)x[i] / (double)scale) : 0;
         if (!(code >= l->lo && code <= l->hi) || (lt_real)code * scale != x[i]) return false;
-        codes[i] = (int8_t)code;
+        codes[i] = (uint8_t)((int)code - l->lo);
     }
     return true;
 }
 
-static void put_block(const lattice *l, const int8_t *codes, uint16_t d, unsigned char *block)
+static void put_block(const lattice *l, const uint8_t *codes, uint16_t d, unsigned char *block)
 {
-    size_t at = l->type == LT_TQ2_0 ? lt_dtype_bytes(l->type) - sizeof d : 0;
-    memset(block, 0, lt_dtype_bytes(l->type));
-    memcpy(block + at, &d, sizeof d);
-    for (int i = 0; i < lt_dtype_block(l->type); i++) {
-        if (l->type == LT_TQ2_0)
-            block[i / 128 * 32 + i % 32] |= (unsigned char)((codes[i] + 1) << i / 32 % 4 * 2);
-        else if (l->type == LT_Q4_0)
-            block[2 + i % 16] |= (unsigned char)((codes[i] + 8) << i / 16 * 4);
-        else
-            block[2 + i] = (unsigned char)codes[i];
-    }
+    memcpy(l->type == LT_TQ2_0 ? block + 64 : block, &d, sizeof d);
+    if (l->type == LT_TQ2_0) lti_store_pairs(codes, block);
+    if (l->type == LT_Q4_0) lti_store_nibbles(codes, block + 2);
+    for (int i = 0; l->type == LT_Q8_0 && i < 32; i++) block[2 + i] = (unsigned char)(codes[i] + l->lo);
 }
 
 /* x [n] with a scale every 32 numbers. */
@@ -51,7 +44,7 @@ static bool fill(const lattice *l, int64_t n, const lt_real *x, const lt_real *s
 {
     const int64_t count = lt_dtype_block(l->type), per = count / LTI_PACKED_BLOCK;
     for (int64_t b = 0; b < n / count; b++, x += count, scales += per) {
-        int8_t codes[MOST_CODES];
+        uint8_t codes[MOST_CODES];
         uint16_t d = lti_f32_to_f16((float)*scales);
         if ((lt_real)lti_f16_to_f32(d) != *scales || !isfinite((double)*scales)) return false;
         for (int k = 1; k < per; k++)

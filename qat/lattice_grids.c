@@ -57,11 +57,6 @@ void lti_lattice_grids(lt_dtype type, const uint8_t *block, lti_grid *grids)
     if (type == LT_Q5_1) *grids = grid_of(d, m, 0, 31);
 }
 
-static void pack_nibbles(const uint8_t code[32], uint8_t *bytes)
-{
-    for (int j = 0; j < 16; j++) bytes[j] = (uint8_t)(code[j] | code[j + 16] << 4);
-}
-
 void lti_lattice_pack(lt_dtype type, const lt_real *y, const lti_grid *g, uint8_t *block)
 {
     uint8_t code[32];
@@ -73,8 +68,8 @@ void lti_lattice_pack(lt_dtype type, const lt_real *y, const lti_grid *g, uint8_
         double c = rint((double)((y[j] - g->offset) * g->inverse));
         code[j] = (uint8_t)(int)(c - (type == LT_Q8_0 ? 0 : (double)g->lo));
     }
-    if (type == LT_Q4_0) pack_nibbles(code, block + 2);
-    if (type == LT_Q4_1) pack_nibbles(code, block + 4);
+    if (type == LT_Q4_0) lti_store_nibbles(code, block + 2);
+    if (type == LT_Q4_1) lti_store_nibbles(code, block + 4);
     if (type == LT_Q5_0) lti_store_five_bits(code, block + 2);
     if (type == LT_Q5_1) lti_store_five_bits(code, block + 4);
     if (type == LT_Q8_0) memcpy(block + 2, code, sizeof code);

@@ -22,13 +22,28 @@ static inline uint32_t lti_word_at(const uint8_t *p)
     return word;
 }
 
+/* Q4_0 and Q4_1: code j in the low half of byte j, code j + 16 in the upper. */
+static inline void lti_store_nibbles(const uint8_t code[32], uint8_t *bytes)
+{
+    for (int j = 0; j < 16; j++) bytes[j] = (uint8_t)((code[j] & 15) | code[j + 16] << 4);
+}
+
 /* Q5_0 and Q5_1: 32 codes as a word of their upper bits and 16 bytes of lower halves (ref_q5_0.c). */
 static inline void lti_store_five_bits(const uint8_t code[32], uint8_t *block)
 {
     uint32_t high = 0;
-    for (int j = 0; j < 16; j++) block[4 + j] = (uint8_t)((code[j] & 15) | (code[j + 16] & 15) << 4);
+    lti_store_nibbles(code, block + 4);
     for (int j = 0; j < 32; j++) high |= (uint32_t)(code[j] >> 4) << j;
     memcpy(block, &high, sizeof high);
+}
+
+/* TQ2_0: element 128 g + 32 s + i is bits 2s, 2s + 1 of byte 32 g + i. */
+static inline void lti_store_pairs(const uint8_t code[256], uint8_t *bytes)
+{
+    for (int i = 0; i < 64; i++) {
+        const uint8_t *c = code + i / 32 * 128 + i % 32;
+        bytes[i] = (uint8_t)(c[0] | c[32] << 2 | c[64] << 4 | c[96] << 6);
+    }
 }
 
 /* Q4_K and Q5_K: scale and minimum of sub-block j < 8, six bits each. Those of 0 .. 3 are the low bits of bytes 0 .. 3

@@ -7,8 +7,8 @@
  * All in float, also in the double build, and never contracted: the canon of the bytes. What the format leaves open is
  * fixed here: a NaN makes d a NaN (0x7E00) with all codes 8, so that the whole block reads back as NaN; after an
  * infinity or an underflow in id, a code whose x id is NaN is 8 and others saturate at 0 and 15. */
-#include "base/half.h"
 #include "kernels/kernels.h"
+#include "kernels/lattice/blocks.h"
 #include "kernels/lattice/fit_legacy.h"
 
 #include <math.h>
@@ -53,7 +53,7 @@ void lti_k_quantize_weighted_q4_0_ref(int64_t n, const R *x, const R *importance
         lti_weigh(x + 32 * i, importance + 32 * i, mean_square, &b);
         uint16_t half = lti_f32_to_f16(lti_fit_scale(8, &b));
         memcpy(block, &half, sizeof half);
-        for (int j = 0; j < 16; j++) block[2 + j] = (uint8_t)(b.code[j] | b.code[j + 16] << 4);
+        lti_store_nibbles(b.code, block + 2);
     }
 }
 

@@ -50,7 +50,7 @@ void lti_k_quantize_weighted_q4_1_ref(int64_t n, const R *x, const R *importance
         lti_weigh(x + 32 * i, importance + 32 * i, mean_square, &b);
         uint16_t d = lti_f32_to_f16(lti_fit_range(15, &b, &m)), halves[2] = {d, lti_f32_to_f16(m)};
         memcpy(block, halves, sizeof halves);
-        for (int j = 0; j < 16; j++) block[4 + j] = (uint8_t)(b.code[j] | b.code[j + 16] << 4);
+        lti_store_nibbles(b.code, block + 4);
     }
 }
 

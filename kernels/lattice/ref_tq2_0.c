@@ -1,7 +1,7 @@
 /* ref_tq2_0.c - GGUF TQ2_0, in plain C: 256 ternary numbers in 66 bytes, y = (code - 1) d.
  *
- *     Element 128 g + 32 s + i is bits 2s, 2s + 1 of byte 32 g + i; 64, 65: d (f16). Writers leave code 3 unused; it
- *     reads as 2 d, as in other readers. */
+ *     Bytes 0 .. 63: codes (lti_store_pairs in blocks.h); 64, 65: d (f16). Writers leave code 3 unused; it reads as
+ *     2 d, as in other readers. */
 #include "kernels/kernels.h"
 #include "kernels/lattice/blocks.h"
 #include "kernels/lattice/ternary.h"
@@ -11,10 +11,7 @@ void lti_k_quantize_tq2_0_ref(int64_t n, const R *x, void *blocks)
     uint8_t *block = blocks, code[256];
     for (int64_t b = 0; b < n / 256; b++, block += 66, x += 256) {
         uint16_t half = lti_trits_of(x, code);
-        for (int i = 0; i < 64; i++) {
-            const uint8_t *c = code + i / 32 * 128 + i % 32;
-            block[i] = (uint8_t)(c[0] | c[32] << 2 | c[64] << 4 | c[96] << 6);
-        }
+        lti_store_pairs(code, block);
         memcpy(block + 64, &half, sizeof half);
     }
 }
