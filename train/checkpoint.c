@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MANIFEST_LIMIT (4u << 20)
+#define MANIFEST_LIMIT (64u << 20) /* it names each tensor and its grid */
 
 lt_stored lti_stored_of(lt_dtype type)
 {
@@ -253,6 +253,20 @@ lt_status lti_checkpoint_read(lt_ctx *ctx, const char *path, json_t **state)
         status = lti_fail(ctx, LT_EFORMAT, "%s: manifest.json has no state", path);
     if (status == LT_OK) *state = json_incref(found);
     json_decref(manifest);
+    return status;
+}
+
+lt_status lti_checkpoint_words(lt_ctx *ctx, const char *path, json_t **words, bool *is_checkpoint)
+{
+    json_t *manifest = NULL;
+    char *file = lti_path_join(ctx, path, "manifest.json");
+    *words = NULL;
+    *is_checkpoint = file && lti_file_exists(file);
+    lt_status status = !file ? LT_ENOMEM : *is_checkpoint ? lti_json_read(ctx, file, MANIFEST_LIMIT, &manifest) : LT_OK;
+    json_t *run = json_object_get(json_object_get(manifest, "state"), "run");
+    if (json_is_object(run)) *words = json_incref(run);
+    json_decref(manifest);
+    lti_free(ctx, file);
     return status;
 }
 

@@ -25,6 +25,9 @@ lt_status lti_checkpoint_find(lt_ctx *ctx, const char *root, int64_t every, char
 lt_status lti_checkpoint_drop_after(lt_ctx *ctx, const char *root, int64_t step);
 /* Reads and checks one. *state is the caller's (json_decref). */
 lt_status lti_checkpoint_read(lt_ctx *ctx, const char *path, json_t **state);
+/* What its run was trained as (state.run: the words of lti_policy_json), without reading the arrays. *words NULL where
+ * path is no checkpoint or its run had no policy; the caller's (json_decref). */
+lt_status lti_checkpoint_words(lt_ctx *ctx, const char *path, json_t **words, bool *is_checkpoint);
 /* Fills params from it: every LT_WEIGHT and LT_STATE array must be there with its type and shape. */
 lt_status lti_checkpoint_load(lt_ctx *ctx, const char *path, lt_params *params);
 

@@ -11,6 +11,7 @@
 #include "data/files.h"
 #include "data/json.h"
 #include "models/model.h"
+#include "train/checkpoint.h"
 #include "train/loop.h"
 
 #include <math.h>
@@ -21,7 +22,6 @@
 #define FILE_NAME "quantization.safetensors"
 #define STATE_NAME "state.safetensors"
 #define POLICY_KEY "lathe.policy"
-#define LIMIT (64u << 20) /* of a manifest, which names each tensor */
 
 /* ---- Writing ---- */
 
@@ -139,26 +139,15 @@ static lt_status words_of_file(lt_ctx *ctx, const char *path, json_t **words)
     return status;
 }
 
-static lt_status words_of_manifest(lt_ctx *ctx, const char *path, json_t **words)
-{
-    json_t *manifest;
-    LTI_TRY(lti_json_read(ctx, path, LIMIT, &manifest));
-    json_t *run = json_object_get(json_object_get(manifest, "state"), "run");
-    *words = json_is_object(run) ? json_incref(run) : NULL;
-    json_decref(manifest);
-    return LT_OK;
-}
-
 lt_status lti_grids_words(lt_ctx *ctx, const char *path, json_t **words)
 {
+    bool is_checkpoint;
     *words = NULL;
     if (!lti_is_directory(path)) return LT_OK;
-    char *manifest = lti_path_join(ctx, path, "manifest.json"), *file = lti_path_join(ctx, path, FILE_NAME);
-    lt_status status = !manifest || !file          ? LT_ENOMEM
-                       : lti_file_exists(manifest) ? words_of_manifest(ctx, manifest, words)
-                       : lti_file_exists(file)     ? words_of_file(ctx, file, words)
-                                                   : LT_OK;
-    lti_free(ctx, manifest);
+    LTI_TRY(lti_checkpoint_words(ctx, path, words, &is_checkpoint));
+    if (is_checkpoint) return LT_OK;
+    char *file = lti_path_join(ctx, path, FILE_NAME);
+    lt_status status = !file ? LT_ENOMEM : lti_file_exists(file) ? words_of_file(ctx, file, words) : LT_OK;
     lti_free(ctx, file);
     return status;
 }

@@ -9,11 +9,12 @@
 #include "models/model.h"
 #include "qat/kept_scales.h"
 #include "qat/learned_scales.h"
+#include "train/checkpoint.h"
 #include "train/loop.h"
 
 #include <string.h>
 
-#define LIMIT (64u << 20) /* a manifest names each tensor and its grid */
+#define LIMIT (64u << 20) /* of run.json, which names each tensor and its grid */
 
 typedef struct taking {
     lt_model *model;
@@ -24,12 +25,12 @@ typedef struct taking {
     int64_t every;
 } taking;
 
-/* The file, parsed; NULL where there is none. */
-static lt_status read_json(lt_ctx *ctx, const char *directory, const char *name, json_t **json)
+/* The run.json of a finished run; NULL where there is none. */
+static lt_status read_run(lt_ctx *ctx, const char *directory, json_t **run)
 {
-    char *path = lti_path_join(ctx, directory, name);
-    *json = NULL;
-    lt_status status = !path ? LT_ENOMEM : lti_file_exists(path) ? lti_json_read(ctx, path, LIMIT, json) : LT_OK;
+    char *path = lti_path_join(ctx, directory, "run.json");
+    *run = NULL;
+    lt_status status = !path ? LT_ENOMEM : lti_file_exists(path) ? lti_json_read(ctx, path, LIMIT, run) : LT_OK;
     lti_free(ctx, path);
     return status;
 }
@@ -127,16 +128,16 @@ static lt_status take(taking *t, bool checkpoint, int64_t steps, lt_run_scales *
 
 lt_status lt_model_take_scales(lt_model *model, const char *path, lt_quant_policy *policy, lt_run_scales *found)
 {
-    json_t *manifest = NULL, *run = NULL;
+    json_t *words = NULL, *run = NULL;
+    bool is_checkpoint;
     *found = LT_RUN_SCALES_NONE;
     if (lt_quant_policy_empty(policy) || policy->on_grid || !lti_is_directory(path)) return LT_OK;
-    lt_status status = read_json(model->ctx, path, "manifest.json", &manifest);
-    if (status == LT_OK && !manifest) status = read_json(model->ctx, path, "run.json", &run);
+    LTI_TRY(lti_checkpoint_words(model->ctx, path, &words, &is_checkpoint));
+    lt_status status = is_checkpoint ? LT_OK : read_run(model->ctx, path, &run);
     taking t = {.model = model, .path = path, .policy = policy};
-    t.was =
-        manifest ? json_object_get(json_object_get(manifest, "state"), "run") : json_object_get(run, "quantization");
-    if (status == LT_OK) status = take(&t, manifest, json_integer_value(json_object_get(run, "steps")), found);
-    json_decref(manifest);
+    t.was = is_checkpoint ? words : json_object_get(run, "quantization");
+    if (status == LT_OK) status = take(&t, is_checkpoint, json_integer_value(json_object_get(run, "steps")), found);
+    json_decref(words);
     json_decref(run);
     return status;
 }
