@@ -2,7 +2,7 @@
 """Training on the grid against float training and rounding afterwards, on the same tokens: is the difference chance?
 
     bench/qat_paired.py --model DIR --data TEXT [--lathe build/release/lathe] [--type q4_0] [--steps 300] [--seeds 1]
-                        [--rates 5e-5] [--compute bf16] [--out DIR]
+                        [--rates 5e-5] [--compute bf16] [--grid-options '--qat-damping 0.003'] [--out DIR]
 
 Articles of --data (lines " = Title = ") are cut apart; the last quarter of them is held back. For each seed and learning
 rate the model is trained twice for the same steps of 4 x 256 tokens: in float, its linear layers then rounded to nearest,
@@ -15,6 +15,7 @@ import math
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
 
@@ -91,7 +92,7 @@ class Bench:
         self.train(out, seed, rate)
         self.judge(name + "float", out)
         rounded = self.judge(name + "float, rounded", out, "--qat", self.o.type)
-        self.train(out, seed, rate, "--qat", self.o.type, "--export", codes)
+        self.train(out, seed, rate, "--qat", self.o.type, "--export", codes, *shlex.split(self.o.grid_options))
         trained = self.judge(name + "on the grid", codes)
         mean, low, high = interval(rounded, trained)
         print(f"{name}rounded - trained {mean:+.5f} nats a token ({low:+.5f} to {high:+.5f}), "
@@ -108,6 +109,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rates", default="5e-5")
     parser.add_argument("--compute", default="bf16")
+    parser.add_argument("--grid-options", default="", help="further options of the run on the grid")
     parser.add_argument("--out", default="qat_paired")
     o = parser.parse_args()
     bench = Bench(o)

@@ -3,17 +3,20 @@
 
     bench/qat_quality.py [--lathe build/release/lathe] [--model DIR] [--data TEXT] [--steps 500] [--seeds 3]
                          [--grids int4:g32,int3:g32,int3:g32/lsq,ternary:g32,int2:g32/lsq,ternary]
+                         [--control-rates 3e-4,1e-3,3e-3] [--grid-options '--qat-damping 0.003']
 
-A grid is a type of --qat, and after a slash where its scales come from (--qat-scale). The last --held-back documents are
-not trained on. For each seed the model is trained for the same steps of 4 documents in float (3e-4), which is the control:
-its weights are rounded afterwards; and on each grid (1e-3, of 2 bits and ternary 3e-3). All are judged on the documents
-held back, in the deployed types: perplexity. The same by PyTorch: peers/torch_reference.py, its rows check, a and b.
+A grid is a type of --qat, and after a slash where its scales come from (--qat-scale); --grid-options are further
+options of the runs on a grid. The last --held-back documents are
+not trained on. For each seed the model is trained for the same steps of 4 documents in float, at each of the control's
+learning rates: its weights are rounded afterwards; and on each grid (1e-3, of 2 bits and ternary 3e-3). All are judged on
+the documents held back, in the deployed types: perplexity. The same by PyTorch: peers/torch_reference.py, its rows check, a and b.
 """
 import argparse
 import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -68,6 +71,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--held-back", type=int, default=200)
     parser.add_argument("--grids", default=GRIDS)
+    parser.add_argument("--control-rates", default="3e-4,1e-3,3e-3")
+    parser.add_argument("--grid-options", default="", help="further options of the runs on a grid")
     o = parser.parse_args()
     grids = [(grid, *grid.partition("/")[::2]) for grid in o.grids.split(",")]
     types = list(dict.fromkeys(kind for _, kind, _ in grids))
@@ -76,11 +81,12 @@ def main():
         print(f"as it is: {bench.judged(o.model):.4f}; rounded without training: "
               + ", ".join(f"{kind} {bench.judged(o.model, '--qat', kind):.4f}" for kind in types), flush=True)
         for seed in range(o.seeds):
-            float_trained = bench.trained(seed, "3e-4")
-            print(f"seed {seed}: float training {float_trained:.4f}; rounded afterwards: "
-                  + ", ".join(f"{kind} {bench.judged(bench.out, '--qat', kind):.4f}" for kind in types), flush=True)
+            for rate in o.control_rates.split(","):
+                float_trained = bench.trained(seed, rate)
+                print(f"seed {seed}: float training, {rate}: {float_trained:.4f}; rounded afterwards: "
+                      + ", ".join(f"{kind} {bench.judged(bench.out, '--qat', kind):.4f}" for kind in types), flush=True)
             for name, kind, scale in grids:
-                options = ["--qat", kind] + (["--qat-scale", scale] if scale else [])
+                options = ["--qat", kind, *shlex.split(o.grid_options)] + (["--qat-scale", scale] if scale else [])
                 print(f"seed {seed}: {name:16} {bench.trained(seed, rate_of(kind), *options):.4f}", flush=True)
 
 
