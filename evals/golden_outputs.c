@@ -31,6 +31,7 @@ typedef struct golden_run {
     lt_session *session;
     int64_t max_tokens;
     char model_hash[33];
+    lti_text quant;   /* what quantizes it, in words */
     lti_writer *file; /* of `write`; NULL */
     json_t *rows;
     share exact, contains, regex, passed;
@@ -65,6 +66,23 @@ static lt_status hash_model(golden_run *r)
     bool failed = list.failed;
     lti_text_free(&list);
     return failed ? LT_ENOMEM : LT_OK;
+}
+
+/* Words that differ where numbers would: "q4_k_m, activations runtime". Older files have the first of them alone. */
+static lt_status name_quant(golden_run *r)
+{
+    const lt_quant_policy *p = r->o->quant;
+    char word[LT_SCHEME_TEXT];
+    lti_text *text = &r->quant;
+    lti_text_format(text, "%s", p ? lt_quant_policy_name(p, word) : "none");
+    if (p && !p->mix && !lt_scheme_is_float(&p->embedding))
+        lti_text_format(text, ", embedding %s", lt_scheme_name(&p->embedding, word));
+    if (p && p->activations) lti_text_format(text, ", activations %s", lt_activations_name(p->activations));
+    if (p && p->scale) lti_text_format(text, ", scales %s", lt_scale_rule_name(p->scale));
+    if (p && p->targets) lti_text_format(text, ", of %s", p->targets);
+    for (int i = 0; p && i < p->n_rules; i++)
+        lti_text_format(text, ", %s=%s", p->rules[i].pattern, lt_scheme_name(&p->rules[i].scheme, word));
+    return text->failed ? LT_ENOMEM : LT_OK;
 }
 
 /* ---- Settings ---- */
@@ -233,22 +251,16 @@ static lt_status run_prompt(golden_run *r, const lti_prompt *p)
 
 /* ---- The file of goldens ---- */
 
-static const char *quant_name(const golden_run *r, char *text)
-{
-    return r->o->quant ? lt_scheme_name(&r->o->quant->weights, text) : "none";
-}
-
 static lt_status write_header(golden_run *r)
 {
-    char quant[LT_SCHEME_TEXT];
     lti_text line = {.ctx = r->ctx};
     lti_text_format(&line, "{\"lathe_golden\": 1, \"model\": ");
     lti_text_json(&line, r->o->model_name ? r->o->model_name : lt_model_family(r->model));
-    lti_text_format(&line,
-                    ", \"model_hash\": \"%s\", \"tokenizer_hash\": \"%s\", \"quant\": \"%s\", \"sampling\": "
-                    "{\"temperature\": 0, \"max_tokens\": %" PRId64 "}, \"lathe\": \"%s\"}\n",
-                    r->model_hash, lt_tokenizer_hash(lt_model_tokenizer(r->model)), quant_name(r, quant), r->max_tokens,
-                    lt_version());
+    lti_text_format(&line, ", \"model_hash\": \"%s\", \"tokenizer_hash\": \"%s\", \"quant\": ", r->model_hash,
+                    lt_tokenizer_hash(lt_model_tokenizer(r->model)));
+    lti_text_json(&line, r->quant.data);
+    lti_text_format(&line, ", \"sampling\": {\"temperature\": 0, \"max_tokens\": %" PRId64 "}, \"lathe\": \"%s\"}\n",
+                    r->max_tokens, lt_version());
     lt_status status = line.failed ? LT_ENOMEM : lti_writer_add(r->file, line.data, line.length);
     lti_text_free(&line);
     return status;
@@ -269,8 +281,7 @@ static json_t *source_json(const golden_run *r)
     const char *tokenizer = json_string_value(json_object_get(source, "tokenizer_hash"));
     const char *quant = json_string_value(json_object_get(source, "quant"));
     const char *mine = lt_tokenizer_hash(lt_model_tokenizer(r->model));
-    char name[LT_SCHEME_TEXT];
-    bool same = model && strcmp(model, r->model_hash) == 0 && quant && strcmp(quant, quant_name(r, name)) == 0;
+    bool same = model && strcmp(model, r->model_hash) == 0 && quant && strcmp(quant, r->quant.data) == 0;
     json_object_set_new(source, "same_model", json_boolean(same));
     json_object_set_new(source, "same_tokenizer", json_boolean(tokenizer && strcmp(tokenizer, mine) == 0));
     return source;
@@ -300,6 +311,7 @@ static lt_status run_all(golden_run *r, char **report)
     LTI_TRY(choose_tokens(r));
     LTI_TRY(open_session(r, context));
     if (r->o->write || r->set.header) LTI_TRY(hash_model(r));
+    if (r->o->write || r->set.header) LTI_TRY(name_quant(r));
     if (r->o->write) {
         LTI_TRY(lti_writer_open(r->ctx, r->o->write, &r->file));
         LTI_TRY(write_header(r));
@@ -341,10 +353,11 @@ lt_status lt_golden_run(lt_ctx *ctx, lt_model *model, const lt_golden_options *o
 {
     *report = NULL;
     LTI_TRY(check(ctx, model, options));
-    golden_run r = {.ctx = ctx, .model = model, .o = options, .rows = json_array()};
+    golden_run r = {.ctx = ctx, .model = model, .o = options, .rows = json_array(), .quant = {.ctx = ctx}};
     lt_status status = r.rows ? run_all(&r, report) : no_memory(&r);
     lt_session_free(r.session);
     lti_golden_set_free(&r.set);
+    lti_text_free(&r.quant);
     lti_writer_discard(r.file);
     json_decref(r.rows);
     return status;
