@@ -1,5 +1,6 @@
 /* goldens_lattices_k.c - prints the hashes in tests/test_lattice_k.c: what ggml's own encoders of the K types make of
- * the streams in tests/lattice_streams.h, compiled without contraction, which is the canon of the bytes. By hand:
+ * the streams in tests/lattice_streams.h, without and with importance, and the numbers its decoders make of these bytes,
+ * compiled without contraction, which is the canon of both. By hand:
  *
  *     git clone https://github.com/ggml-org/ggml && cd ggml       (the hashes are from commit d99724f2)
  *     gcc -O2 -DNDEBUG -D_GNU_SOURCE -ffp-contract=off -ffunction-sections -fdata-sections -Isrc -Iinclude \
@@ -17,17 +18,19 @@
 enum { N = 65536, COLUMNS = 1024 };
 
 typedef size_t (*encoder)(const float *x, void *blocks, int64_t rows, int64_t columns, const float *importance);
+typedef void (*decoder)(const void *blocks, float *x, int64_t n);
 
 static const struct {
     const char *name;
     encoder encode;
+    decoder decode;
     enum ggml_type type;
     int bytes;
-} types[] = {{"Q2_K", quantize_q2_K, GGML_TYPE_Q2_K, 84},
-             {"Q3_K", quantize_q3_K, GGML_TYPE_Q3_K, 110},
-             {"Q4_K", quantize_q4_K, GGML_TYPE_Q4_K, 144},
-             {"Q5_K", quantize_q5_K, GGML_TYPE_Q5_K, 176},
-             {"Q6_K", quantize_q6_K, GGML_TYPE_Q6_K, 210}};
+} types[] = {{"Q2_K", quantize_q2_K, (decoder)dequantize_row_q2_K, GGML_TYPE_Q2_K, 84},
+             {"Q3_K", quantize_q3_K, (decoder)dequantize_row_q3_K, GGML_TYPE_Q3_K, 110},
+             {"Q4_K", quantize_q4_K, (decoder)dequantize_row_q4_K, GGML_TYPE_Q4_K, 144},
+             {"Q5_K", quantize_q5_K, (decoder)dequantize_row_q5_K, GGML_TYPE_Q5_K, 176},
+             {"Q6_K", quantize_q6_K, (decoder)dequantize_row_q6_K, GGML_TYPE_Q6_K, 210}};
 
 /* What ggml-quants.c wants of the rest of ggml. */
 void ggml_abort(const char *file, int line, const char *format, ...)
@@ -52,7 +55,7 @@ static unsigned long long fnv(const void *bytes, size_t count)
 
 int main(void)
 {
-    static float plain[N], odd[N], importance[COLUMNS];
+    static float plain[N], odd[N], importance[COLUMNS], decoded[N];
     static unsigned char blocks[N];
     uint32_t state = 1;
     ts_stream_plain(N, &state, plain);
@@ -61,13 +64,14 @@ int main(void)
     printf("streams %016llx %016llx %016llx\n", fnv(plain, sizeof plain), fnv(odd, sizeof odd),
            fnv(importance, sizeof importance));
     for (int t = 0; t < 5; t++) {
-        printf("%s", types[t].name);
+        printf("{LT_%s, {", types[t].name);
         for (int way = 0; way < 4; way++) {
             size_t size =
                 types[t].encode(way < 2 ? plain : odd, blocks, N / COLUMNS, COLUMNS, way % 2 ? importance : NULL);
-            printf(" %016llx", fnv(blocks, size));
+            types[t].decode(blocks, decoded, N);
+            printf("{0x%016llx, 0x%016llx}, ", fnv(blocks, size), fnv(decoded, sizeof decoded));
         }
-        printf("\n");
+        printf("}},\n");
     }
     return 0;
 }

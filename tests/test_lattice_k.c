@@ -1,6 +1,7 @@
-/* test_lattice_k.c - the K encoders on every instruction set: the bytes ggml's encoders make (compiled without
- * contraction, scripts/goldens_lattices_k.c), with and without importance; ref against SIMD on a million numbers a type
- * and kind of odd numbers, or on as many as LATHE_SOAK says (1e8); and that scales stay when codes are chosen anew. */
+/* test_lattice_k.c - the K encoders on every instruction set: the bytes ggml's encoders make, with and without
+ * importance, and the numbers its decoders make of them (compiled without contraction, scripts/goldens_lattices_k.c);
+ * ref against SIMD on a million numbers a type and kind of odd numbers, or on as many as LATHE_SOAK says (1e8); and
+ * that scales stay when codes are chosen anew. */
 #include "tests/lattice_checks.h"
 
 #include <math.h>
@@ -20,16 +21,41 @@ typedef struct coders {
     void (*decode)(int64_t n, const void *blocks, R *y);
 } coders;
 
-/* Hashes of bytes: of the plain and of the odd stream, each without and with importance. */
+/* Hashes of bytes and of the numbers they are: of the plain and of the odd stream, each without and with importance. */
+enum { STREAMS = 4 };
+static const char *const streams[STREAMS] = {"plain numbers", "plain numbers with importance", "odd numbers",
+                                             "odd numbers with importance"};
 static const struct {
     lt_dtype type;
-    uint64_t plain, plain_weighted, odd, odd_weighted;
+    struct {
+        uint64_t bytes, numbers;
+    } of[STREAMS];
 } types[] = {
-    {LT_Q2_K, 0x6b78b8f4917b84b4, 0x5402e0eeb4a36a0a, 0x51b53b8fafef5e86, 0xb7668d44b8a9df26},
-    {LT_Q3_K, 0x1dd6dc509132925c, 0xb136e5936cde8798, 0xfb977646a033470b, 0xc325554acd16b6a2},
-    {LT_Q4_K, 0x6a284ce923d0ad85, 0x0dd5b71f76e48a45, 0x8f8b30a7042ac773, 0x8b3a7ffd498dc918},
-    {LT_Q5_K, 0x1e0bfca93ff12f85, 0x1cc6950b1103ca9c, 0x83db25a452356516, 0x95863bf75ab3e01f},
-    {LT_Q6_K, 0x9d61d165347c573c, 0xb879dffc49286abd, 0xb5f229a6f7ac26e8, 0xfc4ff69adb7532d5},
+    {LT_Q2_K,
+     {{0x6b78b8f4917b84b4, 0xa63524064bda6061},
+      {0x5402e0eeb4a36a0a, 0x7808c73a62cbd362},
+      {0x51b53b8fafef5e86, 0x7c540a60f757433f},
+      {0xb7668d44b8a9df26, 0x31537d6bb366c6ae}}},
+    {LT_Q3_K,
+     {{0x1dd6dc509132925c, 0x1c752306e9957481},
+      {0xb136e5936cde8798, 0xb3fe9bd15d2e3cc7},
+      {0xfb977646a033470b, 0x7c96c1f060155010},
+      {0xc325554acd16b6a2, 0x4407c83b05659a88}}},
+    {LT_Q4_K,
+     {{0x6a284ce923d0ad85, 0xf448676455db06c7},
+      {0x0dd5b71f76e48a45, 0xc4d1e7cd0f6c6ef5},
+      {0x8f8b30a7042ac773, 0x1fbcc2446136596f},
+      {0x8b3a7ffd498dc918, 0xebdd9900e7f59eef}}},
+    {LT_Q5_K,
+     {{0x1e0bfca93ff12f85, 0x1cf61b2f50d706a2},
+      {0x1cc6950b1103ca9c, 0xf9e70d8cdc5e53be},
+      {0x83db25a452356516, 0x9fa3022242fd7c82},
+      {0x95863bf75ab3e01f, 0x8baf6ca246a92646}}},
+    {LT_Q6_K,
+     {{0x9d61d165347c573c, 0x45733aef4dc5a122},
+      {0xb879dffc49286abd, 0xd95833870295b522},
+      {0xb5f229a6f7ac26e8, 0xbfe173d43de15a3e},
+      {0xfc4ff69adb7532d5, 0x139515381473db57}}},
 };
 
 static coders coders_of(const lti_kernels *k, lt_dtype type)
@@ -60,18 +86,21 @@ static void encode_rows(const coders *c, lt_dtype type, int64_t n, const R *x, c
         c->weighted(n - at < COLUMNS ? n - at : COLUMNS, x + at, weights, out + bytes_of(type, at));
 }
 
-static void check_hashes(int t, const coders *c, const char *isa, const char *stream, uint64_t plain, uint64_t weighted)
+static void check_hashes(int t, const coders *c, const char *isa, int stream)
 {
     lt_dtype type = types[t].type;
-    for (int w = 0; w < 2; w++) {
-        encode_rows(c, type, N, values, w ? importance : NULL, blocks + w);
-        TS_CHECK(ts_fnv(blocks + w, bytes_of(type, N)) == (w ? weighted : plain),
-                 "%s %s: other bytes than ggml's, %s%s", lt_dtype_name(type), isa, stream, w ? " with importance" : "");
-        memcpy(wanted, blocks + w, bytes_of(type, N));
-        c->recode(N, values, blocks + w);
-        TS_CHECK(ts_same_bytes(bytes_of(type, N), blocks + w, wanted), "%s %s: the same numbers get other codes, %s%s",
-                 lt_dtype_name(type), isa, stream, w ? " with importance" : "");
-    }
+    const char *name = lt_dtype_name(type);
+    uint8_t *to = blocks + stream % 2; /* aligned, and not */
+    encode_rows(c, type, N, values, stream % 2 ? importance : NULL, to);
+    bool same = ts_fnv(to, bytes_of(type, N)) == types[t].of[stream].bytes;
+    TS_CHECK(same, "%s %s: other bytes than ggml's, %s", name, isa, streams[stream]);
+    c->decode(N, to, others);
+    same = ts_fnv_floats(N, others) == types[t].of[stream].numbers;
+    TS_CHECK(same, "%s %s: other numbers than ggml's, %s", name, isa, streams[stream]);
+    memcpy(wanted, to, bytes_of(type, N));
+    c->recode(N, values, to);
+    TS_CHECK(ts_same_bytes(bytes_of(type, N), to, wanted), "%s %s: the same numbers get other codes, %s", name, isa,
+             streams[stream]);
 }
 
 static void canon(void)
@@ -91,8 +120,7 @@ static void canon(void)
         for (int s = 0; s < LTI_COUNT(sets); s++)
             for (int t = 0; lti_kernels_of(sets[s]) && t < LTI_COUNT(types); t++) {
                 coders c = coders_of(lti_kernels_of(sets[s]), types[t].type);
-                check_hashes(t, &c, sets[s], odd ? "odd numbers" : "plain numbers", odd ? types[t].odd : types[t].plain,
-                             odd ? types[t].odd_weighted : types[t].plain_weighted);
+                for (int w = 0; w < 2; w++) check_hashes(t, &c, sets[s], 2 * odd + w);
             }
     }
 }
