@@ -322,18 +322,54 @@ static lt_status visit(void *user, const lti_tensor *t)
     return tied ? read_layer(r->net, r->file, r->path, "output", t->shape[0], K) : LT_OK;
 }
 
-enum { PLAIN_MEMORY = 64 << 20, MEMORY_A_BYTE = 256 };
+/* ---- What is believed ----
+ *
+ * Steps, rows and images at a time, and the sides of images, are numbers in the metadata that no tensor confirms: a few
+ * bytes could ask for any memory. They are believed as far as the weights are worth it. Images may be large where
+ * weights are few: theirs is another limit. */
 
-/* Steps that the file names are believed as far as its weights are worth the memory: a few bytes could ask for any. */
-static lt_status check_steps(const lt_int8 *net, const char *path)
+enum { PLAIN_MEMORY = 64 << 20, IMAGE_MEMORY = 1 << 30, MEMORY_A_BYTE = 256 };
+
+static size_t believed(const lt_int8 *net)
 {
-    bool recurrent = net->network != &lti_network_cnn && net->network != &lti_network_mlp;
-    size_t weights = lt_int8_bytes(net), most = PLAIN_MEMORY + MEMORY_A_BYTE * weights;
-    if (!recurrent || net->program->slot_bytes <= most) return LT_OK;
+    size_t plain = net->network == &lti_network_cnn ? IMAGE_MEMORY : PLAIN_MEMORY;
+    return plain + MEMORY_A_BYTE * lt_int8_bytes(net);
+}
+
+/* Before anything is made for images: their numbers, and codes and floats behind the stem. The sizes were checked: no
+ * product overflows. */
+static lt_status check_sides(const lt_int8 *net, const char *path)
+{
+    const lt_cnn_config *c = &net->config.cnn;
+    if (net->network != &lti_network_cnn) return LT_OK;
+    uint64_t image = (uint64_t)(c->height * c->width) * (uint64_t)(4 * c->channels + 6 * c->filters);
+    if (image <= believed(net)) return LT_OK;
     return lti_fail(net->ctx, LT_EFORMAT,
-                    "%s: metadata 'lathe.size' is %lld steps, which take %zu bytes a thread; a file with %zu bytes of "
-                    "weights is believed up to %zu: give the steps when opening it",
-                    path, (long long)net->size, net->program->slot_bytes, weights, most);
+                    "%s: metadata 'lathe.height' and 'lathe.width' are %lld and %lld: an image takes %llu bytes, and a "
+                    "file with %zu bytes of weights is believed up to %zu; is the file damaged?",
+                    path, (long long)c->height, (long long)c->width, (unsigned long long)image, lt_int8_bytes(net),
+                    believed(net));
+}
+
+static lt_status check_size(const lt_int8 *net, const char *path)
+{
+    const lti_network *n = net->network;
+    const char *what = n == &lti_network_cnn ? "images" : n == &lti_network_mlp ? "rows" : "steps";
+    if (net->program->slot_bytes <= believed(net)) return LT_OK;
+    return lti_fail(net->ctx, LT_EFORMAT,
+                    "%s: metadata 'lathe.size' is %lld %s, which take %zu bytes a thread; a file with %zu bytes of "
+                    "weights is believed up to %zu: give the %s when opening it",
+                    path, (long long)net->size, what, net->program->slot_bytes, lt_int8_bytes(net), believed(net),
+                    what);
+}
+
+/* What is wrong with the config, or with layers that do not go together, is wrong with the file. */
+static lt_status of_file(lt_ctx *ctx, const char *path, lt_status status)
+{
+    char why[512];
+    if (status != LT_EINVAL && status != LT_EFORMAT) return status;
+    snprintf(why, sizeof why, "%s", lt_ctx_message(ctx)); /* a copy: it is written over */
+    return lti_fail(ctx, LT_EFORMAT, "%s: %s", path, why);
 }
 
 static lt_status read_all(lt_ctx *ctx, const lt_tensors *file, const char *path, int64_t size, lt_int8 **net)
@@ -342,11 +378,14 @@ static lt_status read_all(lt_ctx *ctx, const lt_tensors *file, const char *path,
     lti_network_config config;
     int64_t made = 0;
     LTI_TRY(read_config(ctx, file, path, &network, &config, &made));
-    LTI_TRY(lti_int8_new(ctx, network, &config, size > 0 ? size : made, net));
+    LTI_TRY(of_file(ctx, path, lti_int8_new(ctx, network, &config, size > 0 ? size : made, net)));
     reading r = {*net, file, path};
     LTI_TRY(network->each(&(*net)->config, visit, &r));
-    LTI_TRY(lti_int8_compile(*net));
-    return size > 0 ? LT_OK : check_steps(*net, path);
+    LTI_TRY(check_sides(*net, path));
+    lt_status status = lti_int8_compile(*net);
+    if (status == LT_EINVAL && size > 0 && network != &lti_network_cnn) return status; /* the caller's steps */
+    LTI_TRY(of_file(ctx, path, status));
+    return size > 0 ? LT_OK : check_size(*net, path);
 }
 
 lt_status lt_int8_open(lt_ctx *ctx, const char *path, int64_t size, lt_int8 **net)

@@ -178,4 +178,5 @@ def main():
                 file.write(raw)
 
 
-main()
+if __name__ == "__main__":
+    main()

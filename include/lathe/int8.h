@@ -82,8 +82,10 @@ typedef struct lt_int8_proof {
 /* A .safetensors file: codes as I8 (two in a byte where 4 bits are enough), scales and biases as F32, the config in its
  * metadata. `proof` may be NULL. */
 LT_API LT_MUST_USE lt_status lt_int8_save(const lt_int8 *net, const char *path, lt_int8_proof *proof);
-/* `size`: images, rows or steps; 0: as it was made, but for steps that take more memory than the weights are worth
- * (64 MiB and 256 times their bytes, a thread: LT_EFORMAT). Errors: LT_EIO, LT_EFORMAT, LT_ENOMEM. */
+/* `size`: images, rows or steps; 0: as it was made, but for rows or steps that take more memory than the weights are
+ * worth (64 MiB and 256 times their bytes, a thread: LT_EFORMAT). Images, and their sides whatever `size` is, are
+ * believed up to 1 GiB in place of the 64 MiB. Errors: LT_EIO, LT_EFORMAT, LT_EINVAL (`size`, of steps, is out of
+ * range), LT_ENOMEM. */
 LT_API LT_MUST_USE lt_status lt_int8_open(lt_ctx *ctx, const char *path, int64_t size, lt_int8 **net);
 
 #ifdef __cplusplus
