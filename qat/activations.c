@@ -8,7 +8,7 @@
  * ternary one has what the types have that ternary weights are exported in.
  * int8_token: wherever the weight is on a grid, and in every linear layer when no weight is meant to be on one.
  * int8_static: the same sites, convolutions and recurrent layers among them, as f32 numbers on the grid that was
- * observed (observers.c): what runs in integers is the network that is made of it (lathe/int8.h). */
+ * observed or learned (observers.c). lt_matmul finds the codes again where both factors have some (matmul_static.c). */
 #include "base/ctx.h"
 #include "lathe/ops.h"
 #include "qat/hooks.h"

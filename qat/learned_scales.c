@@ -123,6 +123,12 @@ static lt_status check_rules(lt_ctx *ctx, const lt_quant_policy *p, const lt_par
         return lti_fail(ctx, LT_EINVAL,
                         "'%s': LSQ has no zero point, so an asymmetric grid has no negative numbers; take lsq+",
                         lt_param_name(w));
+    if (p->gradient == LT_ROUND_PROX)
+        return lti_fail(
+            ctx, LT_EINVAL,
+            "'%s': scales '%s' are learned, and the proximal gradient has none for them: take dynamic or mse "
+            "scales with prox, or ste or clip with learned ones",
+            lt_param_name(w), lt_scale_rule_name(p->scale));
     return LT_OK;
 }
 
@@ -309,6 +315,7 @@ static void freeze(lt_graph *graph, const lt_quant_policy *policy, const lt_sche
 void lt_qat_after_update(lt_graph *graph, const lt_quant_policy *policy)
 {
     lt_params *params = lt_graph_params(graph);
+    lti_observers_after_update(graph, policy);
     if (policy->freeze_threshold == 0) return;
     for (int i = 0; i < lt_params_count(params) && lt_graph_status(graph) == LT_OK; i++) {
         lt_param *w = lt_params_at(params, i);

@@ -2,10 +2,11 @@
  *
  * A site's params are made when it is first recorded, or before by lt_qat_prepare for each weight that has one, so that
  * a checkpoint finds its place when it is read. Training observes; evaluation uses what was seen, unless the policy
- * says that it calibrates: then it observes as well. */
+ * says that it calibrates: then it observes as well. Where the scale is learned it is trainable, and so to be there
+ * before the optimizer is made. */
 #include "qat/observers.h"
 
-#include "autograd/op.h"
+#include "autograd/ops/observe_range.h"
 #include "base/text.h"
 #include "qat/policy.h"
 
@@ -52,6 +53,25 @@ lt_status lti_observers_prepare(lt_params *params, const lt_quant_policy *policy
     return LT_OK;
 }
 
+/* ---- After updates ---- */
+
+void lti_observers_after_update(lt_graph *graph, const lt_quant_policy *policy)
+{
+    lt_params *params = lt_graph_params(graph);
+    lt_observe_config c = config_of(policy);
+    if (policy->activations != LT_ACT_INT8_STATIC || !lti_observer_learns(c.kind)) return;
+    for (int i = 0; i < lt_params_count(params) && lt_graph_status(graph) == LT_OK; i++) {
+        lt_param *scale = lt_params_at(params, i);
+        const char *name = lt_param_name(scale);
+        char other[512];
+        if (!lti_ends_with(name, ":act_scale") || !lt_param_trainable(scale)) continue;
+        snprintf(other, sizeof other, "%.*srange", (int)strlen(name) - 5, name);
+        lt_param *range = lt_params_find(params, other);
+        snprintf(other, sizeof other, "%s:ema", name);
+        if (range) lti_learned_grid(graph, scale, range, lt_params_find(params, other), c.warm_up);
+    }
+}
+
 /* ---- The hook's part ---- */
 
 lt_t lti_observed_input(lt_t x, const lt_site *site, const lt_quant_policy *policy)
@@ -76,5 +96,5 @@ lt_t lti_observed_input(lt_t x, const lt_site *site, const lt_quant_policy *poli
         return lti_graph_fail(g, lt_ctx_status(lt_params_ctx(params)), "%s", lt_ctx_message(lt_params_ctx(params)));
     c.is_signed = site->kind == LT_SITE_RNN;
     lt_t grid = lt_observe(x, scale, range, &c, lt_scalar(g, "act_observe", 1));
-    return lt_fake_quant_static(x, grid, on);
+    return lt_fake_quant_learned(x, grid, on, c.kind);
 }

@@ -464,7 +464,11 @@ static void what_does_not_go_together(void)
                  {"int4:g32", LT_SCALE_LSQ, 0, false, "give them as `learned`"},
                  {"int4:g32", LT_SCALE_DYNAMIC, 0, true, "learns nothing"},
                  {"int4:g32", LT_SCALE_LSQ_PLUS, 0, true, "give them as `offset`"},
-                 {"int4:g32", LT_SCALE_PACT, 0, true, "asymmetric"}};
+                 {"int4:g32", LT_SCALE_PACT, 0, true, "asymmetric"},
+                 {"int4:channel", LT_SCALE_LSQ, LT_ROUND_PROX, true, "moves numbers and no scales"},
+                 {"ternary:channel", LT_SCALE_LSQ_PLUS, LT_ROUND_PROX, true, "moves numbers and no scales"},
+                 {"int4:tensor,asym", LT_SCALE_PACT, LT_ROUND_PROX, true, "moves numbers and no scales"},
+                 {"int4:channel", LT_SCALE_RANGE, LT_ROUND_PROX, true, "moves numbers and no scales"}};
     lt_fake_quant_config c;
     lt_fake_quant_config_init(&c);
     for (int i = 0; i < LTI_COUNT(cases); i++) {

@@ -48,11 +48,20 @@ static void scales_are_params(void)
     p.weights.group = 16;
     TS_REFUSED(ctx, lt_qat_prepare(params, &p), LT_EINVAL, "another grid");
     lt_quant_policy others[] = {policy_of(ctx, "int4:asym", LT_SCALE_LSQ), policy_of(ctx, "int4:asym", LT_SCALE_PACT),
-                                policy_of(ctx, "q4_0", LT_SCALE_DYNAMIC), policy_of(ctx, "int4", LT_SCALE_DYNAMIC),
-                                policy_of(ctx, "q4_0", LT_SCALE_DYNAMIC)};
+                                policy_of(ctx, "q4_0", LT_SCALE_DYNAMIC),  policy_of(ctx, "int4", LT_SCALE_DYNAMIC),
+                                policy_of(ctx, "q4_0", LT_SCALE_DYNAMIC),  policy_of(ctx, "int4", LT_SCALE_LSQ),
+                                policy_of(ctx, "int4", LT_SCALE_LSQ_PLUS), policy_of(ctx, "ternary", LT_SCALE_RANGE)};
     others[2].freeze_threshold = 0.1, others[3].damping = -1, others[4].gradient = LT_ROUND_PROX;
-    const char *const says[] = {"lsq+", "pact", "freeze_threshold", "damping", "proximal"};
-    for (int i = 0; i < 5; i++) TS_REFUSED(ctx, lt_qat_prepare(params, &others[i]), LT_EINVAL, says[i]);
+    for (int i = 5; i < LTI_COUNT(others); i++) others[i].gradient = LT_ROUND_PROX;
+    const char *const says[] = {"lsq+",
+                                "pact",
+                                "freeze_threshold",
+                                "damping",
+                                "proximal",
+                                "'lsq' are learned",
+                                "'lsq+' are learned",
+                                "'range' are learned"};
+    for (int i = 0; i < LTI_COUNT(others); i++) TS_REFUSED(ctx, lt_qat_prepare(params, &others[i]), LT_EINVAL, says[i]);
     lt_model_free(m);
     lt_ctx_free(ctx);
 }

@@ -117,7 +117,7 @@ static void one_sided(void)
 /* Switched off, and of batches that are not finite, nothing is taken. */
 static void passed_over(void)
 {
-    for (int kind = 0; kind <= LT_OBSERVE_HISTOGRAM; kind++) {
+    for (int kind = 0; kind <= LT_OBSERVE_PACT; kind++) {
         static lt_real before[4096];
         lt_real x[8] = {1, -2, 3, 0.5, 0, 1, 1, 2};
         bench b;
@@ -400,7 +400,7 @@ static void names_and_refusals(void)
     lt_param *scale, *range;
     lt_observe_config c;
     if (!ts_bed_make(&t)) return;
-    for (int k = 0; k <= LT_OBSERVE_HISTOGRAM; k++) {
+    for (int k = 0; k <= LT_OBSERVE_PACT; k++) {
         lt_observer back = LT_OBSERVE_AVERAGE;
         TS_CHECK(lt_observer_parse(lt_observer_name((lt_observer)k), &back) && (int)back == k, "observer %d", k);
     }

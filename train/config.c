@@ -129,7 +129,8 @@ lt_status lti_config_check(lt_ctx *ctx, const lt_train_config *c)
 
 /* Learned scales move more slowly than weights and are not drawn to 0. */
 static const lt_optimizer_group learned_scales[] = {{.pattern = "*:scale", .lr_multiplier = 0.1},
-                                                    {.pattern = "*:offset", .lr_multiplier = 0.1}};
+                                                    {.pattern = "*:offset", .lr_multiplier = 0.1},
+                                                    {.pattern = "*:act_scale", .lr_multiplier = 0.1}};
 
 lt_status lti_config_optimizer(lt_ctx *ctx, const lt_train_config *c, lt_optimizer_config *o)
 {

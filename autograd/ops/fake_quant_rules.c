@@ -3,7 +3,8 @@
  *     a type of base.h         casts, or dequantize(quantize(x)); lattice_clip cuts the gradient of what is clipped
  *     dynamic or mse scales    grid_scales, then fake_quant
  *     learned scales           fake_quant
- *     PROX                     the same with grid_prox while training; evaluation sees the grid itself */
+ *     PROX                     grid_scales, then grid_prox while training; evaluation sees the grid itself. Scales
+ *                              come from the numbers, as in the paper: the map gives learned ones no gradient */
 #include "autograd/ops/grids.h"
 #include "autograd/ops/lattice_clip.h"
 #include "autograd/ops/lattice_convert.h"
@@ -30,6 +31,8 @@ static const char *refused(const lt_scheme *s, const lt_fake_quant_config *c)
     if (s->per == LT_PER_GROUP && s->group < 1) return "a group has at least one number";
     if (s->kind == LT_SCHEME_FP8 && (c->scale != LT_SCALE_DYNAMIC || c->gradient == LT_ROUND_PROX))
         return "8-bit floats are no uniform grid: their scales are dynamic, their gradients not proximal";
+    if (c->gradient == LT_ROUND_PROX && lti_rule_learned(c->scale))
+        return "the proximal gradient moves numbers and no scales: take dynamic or mse scales, or another gradient";
     if (c->scale == LT_SCALE_PACT && !s->asymmetric)
         return "PACT bounds numbers from 0 on: its grid is asymmetric (int8:tensor,asym)";
     return NULL;

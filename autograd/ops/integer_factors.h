@@ -16,6 +16,8 @@ lt_t lti_codes_scale(lt_t x, const char *op);
 
 /* x of one of these types times b [N, K], transposed: in integers where the kernels take the pair, else decoded. */
 lt_t lti_matmul_integer(lt_t a, lt_t b, unsigned flags);
+/* a on a static grid times b [N, K] on an integer grid with a scale a row, transposed, in integers. Nil: they are not. */
+lt_t lti_matmul_static(lt_t a, lt_t b, unsigned flags);
 /* The numbers of LT_I8 codes. */
 lt_t lti_dequantize_rows(lt_t codes);
 /* w [N, K], a lattice or LT_I8: w transposed [K, N] as LT_I8 codes with scales [K]. */

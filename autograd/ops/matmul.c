@@ -4,7 +4,8 @@
  * it comes out the way a or b is stored. When b has no batch axes, a's are rows and db sums over all of them, by being
  * one product. A b of another type than f32 (a lattice, bf16, f16) has two axes and is multiplied as it is stored; its
  * gradient is that of its decoded value, f32. Both may be bf16, with any axes; y and gradients are f32 all the same.
- * Codes of LT_I8 come with their scales as a third input (matmul_codes). A quantized a is matmul_integer.c's.
+ * Codes of LT_I8 come with their scales as a third input (matmul_codes). A quantized a is matmul_integer.c's,
+ * an a on a static grid matmul_static.c's.
  *
  * In a graph that computes in bf16 (lt_compute) the constructor rounds f32 factors of products that are worth it. The
  * rounding is a node: that of an x which q, k and v read is one node, and what the backward reads of x is that node.
@@ -322,6 +323,8 @@ lt_t lt_matmul(lt_t a, lt_t b, unsigned flags)
 {
     if (!lt_is_nil(a) && !lt_is_nil(b) && a.graph == b.graph) {
         if (lti_is_activations(lt_type(a))) return lti_matmul_integer(a, b, flags);
+        lt_t in_integers = lti_matmul_static(a, b, flags);
+        if (!lt_is_nil(in_integers)) return in_integers;
         match_types(&a, &b, flags);
     }
     matmul_attr attr = {flags};

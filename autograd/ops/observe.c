@@ -3,7 +3,9 @@
  *
  * Output 0 is the grid after that, so that what quantizes with it runs behind. Extremes and counts are made by tasks;
  * counts are whole numbers, the same in any order. A batch that is not finite is passed over, as running averages do.
- */
+ *
+ * Of a learned scale (LSQ, PACT) only the first batches are taken. Output 0 is what an optimizer finds as the value of
+ * the scale, and gradients end there. */
 #include "autograd/ops/observe_range.h"
 #include "autograd/ops/param_value.h"
 #include "autograd/ops/rows.h"
@@ -13,7 +15,7 @@
 
 typedef struct observe_attr {
     lti_value param;
-    int64_t kind, is_signed;
+    int64_t kind, is_signed, warm_up;
     double rate, percentile;
 } observe_attr;
 
@@ -43,7 +45,12 @@ static int64_t tasks_of(int64_t n)
 
 static bool counts(const observe_attr *attr)
 {
-    return attr->kind >= LT_OBSERVE_PERCENTILE;
+    return lti_range_counts((lt_observer)attr->kind);
+}
+
+static void observe_vjp(lti_vjp *v)
+{
+    v->dx[0] = lt_nil(v->graph); /* what was seen is a constant */
 }
 
 static lt_status observe_prepare(lti_step *step)
@@ -96,6 +103,7 @@ static lt_status observe_run(lti_step *step)
     const observe_attr *attr = step->attr;
     if (lti_number(&step->in[1]) == 0) return LT_OK;
     lt_real ends[2], *range = lt_param_data(step->param[1]);
+    if (lti_observer_learns((lt_observer)attr->kind) && (double)range[LTI_SEEN] >= (double)attr->warm_up) return LT_OK;
     observe_job j = {.x = step->in[0].data, .range = range, .n = step->in[0].count, .ends = step->scratch};
     j.tasks = tasks_of(j.n);
     j.counts = (void *)((char *)step->scratch + (size_t)j.tasks * sizeof *j.ends);
@@ -119,6 +127,7 @@ const lti_op lti_op_observe = {
     .n_out = 1,
     .flags = LTI_EFFECT,
     .shape = observe_shape,
+    .vjp = observe_vjp,
     .prepare = observe_prepare,
     .run = observe_run,
 };
@@ -129,13 +138,12 @@ lt_t lt_observe(lt_t x, lt_param *scale, lt_param *range, const lt_observe_confi
     lt_observe_config_init(&c);
     if (lt_is_nil(x) || lt_is_nil(on)) return lt_is_nil(x) ? x : on;
     if (config) c = *config;
-    bool good = c.size == sizeof c && (unsigned)c.kind <= LT_OBSERVE_HISTOGRAM && c.rate > 0 && c.rate <= 1 &&
-                c.percentile > 50 && c.percentile <= 100;
+    bool good = c.size == sizeof c && (unsigned)c.kind <= LT_OBSERVE_PACT && c.rate > 0 && c.rate <= 1 &&
+                c.percentile > 50 && c.percentile <= 100 && c.warm_up >= 1;
     if (!good)
-        return lti_graph_fail(
-            x.graph, LT_EINVAL,
-            "observe: call lt_observe_config_init first; rate is to be in 0 to 1 and percentile in 50 "
-            "to 100");
+        return lti_graph_fail(x.graph, LT_EINVAL,
+                              "observe: call lt_observe_config_init first; rate is to be in 0 to 1, percentile in 50 "
+                              "to 100, and warm_up 1 or more");
     bool fits = scale && range && lt_param_type(scale) == LT_F32 && lt_param_type(range) == LT_F32 &&
                 lt_param_count(scale) == 2 && lt_param_count(range) == lti_range_size(c.kind);
     if (!fits)
@@ -145,6 +153,7 @@ lt_t lt_observe(lt_t x, lt_param *scale, lt_param *range, const lt_observe_confi
     lti_value v = lti_param_value(scale);
     memcpy(&attr.param, &v, sizeof v);
     attr.kind = c.kind, attr.is_signed = c.is_signed, attr.rate = c.rate, attr.percentile = c.percentile;
+    attr.warm_up = c.warm_up;
     return lti_emit_params(x.graph, &lti_op_observe, 2, (lt_t[]){x, on}, &attr, sizeof attr, 2,
                            (lt_param *[]){scale, range});
 }

@@ -12,11 +12,9 @@
  * finer bins instead: this way none is ever divided. */
 #include "autograd/ops/observe_range.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
-#define LEAST_SCALE ((double)FLT_EPSILON)
 static const int STEPS = 256;
 
 /* ---- Widening ---- */
@@ -46,7 +44,7 @@ static void widen_histogram(const lt_real batch[2], lt_real *range)
 
 void lti_range_widen(const lt_observe_config *c, const lt_real batch[2], lt_real *range)
 {
-    bool first = range[LTI_SEEN] == 0, histogram = c->kind >= LT_OBSERVE_PERCENTILE;
+    bool first = range[LTI_SEEN] == 0, histogram = lti_range_counts(c->kind);
     lt_real *least = &range[LTI_LEAST], *most = &range[LTI_MOST];
     range[LTI_SEEN] += 1;
     if (first) {
@@ -59,8 +57,9 @@ void lti_range_widen(const lt_observe_config *c, const lt_real batch[2], lt_real
         if (batch[0] < *least) *least = batch[0];
         if (batch[1] > *most) *most = batch[1];
     } else {
-        *least += (lt_real)c->rate * (batch[0] - *least);
-        *most += (lt_real)c->rate * (batch[1] - *most);
+        double rate = lti_observer_learns(c->kind) ? fmax(c->rate, 1 / (double)range[LTI_SEEN]) : c->rate;
+        *least += (lt_real)rate * (batch[0] - *least);
+        *most += (lt_real)rate * (batch[1] - *most);
     }
 }
 
@@ -101,7 +100,7 @@ static double error_at(const histogram *h, double least, double most)
 {
     double lowest = least < 0 ? -127 : 0, highest = least < 0 ? 127 : 255, error = 0;
     double scale = least < 0 ? fmax(-least, most) / 127 : most / 255;
-    scale = fmax(scale, LEAST_SCALE);
+    scale = fmax(scale, LTI_LEAST_OBSERVED);
     for (int i = 0; i < LTI_BINS; i++) {
         if (h->counts[i] == 0) continue;
         double v = h->least + h->width * (i + 0.5), code = fmin(fmax(rint(v / scale), lowest), highest);
@@ -165,7 +164,7 @@ static void choose_histogram(const histogram *h, double chosen[2])
 void lti_range_chosen(const lt_observe_config *c, const lt_real *range, double chosen[2])
 {
     chosen[0] = (double)range[LTI_LEAST], chosen[1] = (double)range[LTI_MOST];
-    if (c->kind < LT_OBSERVE_PERCENTILE) return;
+    if (!lti_range_counts(c->kind)) return;
     histogram h = histogram_of(range);
     if (!(h.total > 0)) return;
     if (c->kind == LT_OBSERVE_PERCENTILE) choose_percentile(&h, c->percentile, chosen);
@@ -179,6 +178,6 @@ void lti_range_grid(const lt_observe_config *c, const lt_real *range, lt_real gr
     bool is_signed = c->is_signed || range[LTI_LEAST] < 0;
     lti_range_chosen(c, range, chosen);
     double scale = is_signed ? fmax(fabs(chosen[0]), fabs(chosen[1])) / 127 : chosen[1] / 255;
-    grid[0] = (lt_real)fmax(scale, LEAST_SCALE);
+    grid[0] = (lt_real)fmax(scale, LTI_LEAST_OBSERVED);
     grid[1] = is_signed ? -127 : 0;
 }

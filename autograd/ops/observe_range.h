@@ -5,13 +5,33 @@
 #include "autograd/op.h"
 #include "lathe/observe.h"
 
+#include <float.h>
+
 enum { LTI_SEEN, LTI_LEAST, LTI_MOST, LTI_COUNTS, LTI_BINS = 2048 };
+
+/* Whether the kind keeps a histogram. */
+static inline bool lti_range_counts(lt_observer kind)
+{
+    return kind >= LT_OBSERVE_PERCENTILE && kind <= LT_OBSERVE_HISTOGRAM;
+}
 
 /* Elements of "<site>:act_range". */
 static inline int64_t lti_range_size(lt_observer kind)
 {
-    return LTI_COUNTS + (kind >= LT_OBSERVE_PERCENTILE ? LTI_BINS : 0);
+    return LTI_COUNTS + (lti_range_counts(kind) ? LTI_BINS : 0);
 }
+
+/* Whether the kind leaves the scale to training. */
+static inline bool lti_observer_learns(lt_observer kind)
+{
+    return kind == LT_OBSERVE_LSQ || kind == LT_OBSERVE_PACT;
+}
+
+/* The least that a scale can be. */
+#define LTI_LEAST_OBSERVED ((double)FLT_EPSILON)
+
+/* Behind the update of a learned scale: see learned_grid.c. `average` is the scale's weight average, or NULL. */
+lt_t lti_learned_grid(lt_graph *graph, lt_param *scale, lt_param *range, lt_param *average, int64_t warm_up);
 
 /* The batch's extremes into the range. For histograms it becomes as wide as to hold them: by doubling, where
  * neighbouring bins become one, so that counts stay exact. */

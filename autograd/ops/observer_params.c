@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const names[] = {"average", "minmax", "percentile", "mse", "histogram"};
+static const char *const names[] = {"average", "minmax", "percentile", "mse", "histogram", "lsq", "pact"};
 
 const char *lt_observer_name(lt_observer kind)
 {
@@ -23,10 +23,11 @@ bool lt_observer_parse(const char *name, lt_observer *kind)
 
 void lt_observe_config_init(lt_observe_config *config)
 {
-    *config = (lt_observe_config){.size = sizeof *config, .rate = 0.01, .percentile = 99.99};
+    *config = (lt_observe_config){.size = sizeof *config, .rate = 0.01, .percentile = 99.99, .warm_up = 16};
 }
 
-static lt_status find_or_add(lt_params *params, const char *site, const char *what, int64_t count, lt_param **param)
+static lt_status find_or_add(lt_params *params, const char *site, const char *what, int64_t count, bool learned,
+                             lt_param **param)
 {
     lt_ctx *ctx = lt_params_ctx(params);
     char name[512];
@@ -35,7 +36,7 @@ static lt_status find_or_add(lt_params *params, const char *site, const char *wh
         return lti_fail(ctx, LT_EINVAL, "the name of site '%.100s..' is too long for an observer", site);
     *param = lt_params_find(params, name);
     if (!*param) LTI_TRY(lt_params_add(params, name, LT_F32, 1, &count, LT_STATE, param));
-    lt_param_set_trainable(*param, false);
+    lt_param_set_trainable(*param, learned);
     if (lt_param_type(*param) == LT_F32 && lt_param_count(*param) == count) return LT_OK;
     return lti_fail(ctx, LT_EINVAL,
                     "'%s' has %lld numbers and this observer keeps %lld: it was made for another kind of observer",
@@ -45,8 +46,8 @@ static lt_status find_or_add(lt_params *params, const char *site, const char *wh
 lt_status lt_observe_params(lt_params *params, const char *site, const lt_observe_config *config, lt_param **scale,
                             lt_param **range)
 {
-    if (config->size != sizeof *config || (unsigned)config->kind > LT_OBSERVE_HISTOGRAM)
+    if (config->size != sizeof *config || (unsigned)config->kind > LT_OBSERVE_PACT)
         return lti_fail(lt_params_ctx(params), LT_EINVAL, "observe: call lt_observe_config_init first");
-    LTI_TRY(find_or_add(params, site, "act_scale", 2, scale));
-    return find_or_add(params, site, "act_range", lti_range_size(config->kind), range);
+    LTI_TRY(find_or_add(params, site, "act_scale", 2, lti_observer_learns(config->kind), scale));
+    return find_or_add(params, site, "act_range", lti_range_size(config->kind), false, range);
 }

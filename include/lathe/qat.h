@@ -55,7 +55,7 @@ typedef struct lt_quant_policy {
     double damping; /* weights are drawn to their grid by damping |w - w^|^2, from 0 up to this along half a cosine */
     double
         freeze_threshold; /* integer and ternary grids: a weight whose average share of code flips passes this is held */
-    lt_observer observer;  /* LT_ACT_INT8_STATIC: how ranges are observed; default LT_OBSERVE_AVERAGE */
+    lt_observer observer;  /* LT_ACT_INT8_STATIC: how ranges are observed, or learned; default LT_OBSERVE_AVERAGE */
     double observe_rate;   /* of moving averages; 0: lt_observe_config_init's */
     bool calibrate;        /* evaluating graphs observe as well */
     int64_t scale_every;   /* K-quants: steps between searches for scales and minima, which are state ("<weight>:kept");
@@ -87,10 +87,12 @@ LT_API lt_dtype lt_quant_type(const lt_quant_policy *policy, const lt_param *par
 
 /* Adds to params what training under the policy learns or keeps besides the weights, where it is not there yet: learned
  * scales "<weight>:scale" and ":offset" (LT_STATE, trainable), started from the weights (LSQ: the mse-searched scale); with
- * freeze_threshold ":codes" and ":flips", with scale_every ":kept". To be called before the optimizer is made; a
- * checkpoint then holds them. LT_EINVAL: rules that do not go together; what is there has another shape, of another scheme. */
+ * freeze_threshold ":codes" and ":flips", with scale_every ":kept", with static activations what observe.h adds. To be
+ * called before the optimizer is made; a checkpoint then holds them. LT_EINVAL: rules that do not go together; what is
+ * there has another shape, of another scheme. */
 LT_API LT_MUST_USE lt_status lt_qat_prepare(lt_params *params, const lt_quant_policy *policy);
-/* Records what the policy does to weights after their updates (freezing); to be called behind the optimizer's record. */
+/* Records what the policy does after updates (freezing weights, bounds of learned scales); to be called behind the
+ * optimizer's record. */
 LT_API void lt_qat_after_update(lt_graph *graph, const lt_quant_policy *policy);
 
 /* Registers hooks for the policy; `policy` is borrowed until the graph is freed. */
