@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "lathe/formats.h"
 #include "qat/cluster_parts.h"
+#include "qat/packed_bits.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,33 +45,6 @@ static int bits_of(int64_t clusters)
     int bits = 1;
     while ((int64_t)1 << bits < clusters) bits++;
     return bits;
-}
-
-/* Bytes of `count` indices; false when it overflows. */
-static bool index_bytes(int64_t count, int bits, size_t *bytes)
-{
-    if (count < 0 || count > (INT64_MAX - 7) / 8) return false;
-    *bytes = ((size_t)count * (size_t)bits + 7) / 8;
-    return true;
-}
-
-static void pack(int64_t n, int bits, int clusters, const int8_t *codes, uint8_t *to)
-{
-    for (int64_t i = 0; i < n; i++) {
-        uint64_t at = (uint64_t)i * (uint64_t)bits;
-        unsigned v = (unsigned)lti_cluster_index(codes[i], clusters) << (at & 7);
-        to[at >> 3] |= (uint8_t)v;
-        if (v >> 8) to[(at >> 3) + 1] |= (uint8_t)(v >> 8);
-    }
-}
-
-static unsigned index_at(const uint8_t *from, size_t bytes, int bits, int64_t i)
-{
-    uint64_t at = (uint64_t)i * (uint64_t)bits;
-    size_t byte = (size_t)(at >> 3);
-    unsigned v = from[byte];
-    if (byte + 1 < bytes) v |= (unsigned)from[byte + 1] << 8;
-    return v >> (at & 7) & ((1u << bits) - 1);
 }
 
 /* ---- What zlib makes of them ---- */
@@ -150,11 +124,13 @@ static lt_status add_clustered(packing *x, const lt_param *w, const lti_clustere
     if (!is_applied(p, x->config))
         return lti_fail(x->ctx, LT_EINVAL, "'%s' is not clustered yet: call lt_cluster_apply before it is written",
                         name);
-    if (strlen(name) + 16 > NAME || !index_bytes(lt_param_count(w), p->bits, &p->bytes))
+    if (strlen(name) + 16 > NAME || !lti_bits_bytes(lt_param_count(w), p->bits, &p->bytes))
         return lti_fail(x->ctx, LT_EINVAL, "'%.100s' is too large, or its name too long, for a packed file", name);
     p->indices = lti_alloc(x->ctx, p->bytes);
     if (!p->indices) return LT_ENOMEM;
-    pack(lt_param_count(w), p->bits, clusters, lt_param_read(parts->codes), p->indices);
+    const int8_t *codes = lt_param_read(parts->codes);
+    for (int64_t i = 0; i < lt_param_count(w); i++)
+        lti_bits_put(p->indices, p->bits, i, (unsigned)lti_cluster_index(codes[i], clusters));
     snprintf(p->codebook, NAME, "%s:codebook", name);
     snprintf(p->index_name, NAME, "%s:indices", name);
     snprintf(p->key, NAME, "clusters:%s", name);
@@ -317,7 +293,7 @@ static lt_status unpack(const reader *r, const char *name, int codebook, int ind
     snprintf(key, sizeof key, "clusters:%s", name);
     if (!parse_shape(lt_tensors_metadata(r->file, key), &bits, &rank, shape, &count))
         return broken(r, name, "the metadata have no bits and shape for it");
-    bool sound = lt_tensors_dtype(r->file, indices) == LT_STORED_U8 && index_bytes(count, bits, &bytes) &&
+    bool sound = lt_tensors_dtype(r->file, indices) == LT_STORED_U8 && lti_bits_bytes(count, bits, &bytes) &&
                  lt_tensors_bytes(r->file, indices) == bytes && lt_tensors_rank(r->file, codebook) == 2;
     if (!sound) return broken(r, name, "its indices are not as many bytes as its shape asks for");
     const int64_t *books = lt_tensors_shape(r->file, codebook);
@@ -334,10 +310,10 @@ static lt_status unpack(const reader *r, const char *name, int codebook, int ind
     const uint8_t *from = lt_tensors_data(r->file, indices);
     lt_real *y = lt_param_data(w);
     int64_t size = count / books[0];
-    if (status == LT_OK && count * bits % 8 && from[bytes - 1] >> (count * bits % 8))
+    if (status == LT_OK && lti_bits_behind(from, bytes, bits, count))
         status = broken(r, name, "bits behind its last index are set");
     for (int64_t i = 0; i < count && status == LT_OK; i++) {
-        unsigned v = index_at(from, bytes, bits, i);
+        unsigned v = lti_bits_at(from, bytes, bits, i);
         if (v >= clusters)
             status =
                 lti_fail(r->ctx, LT_EFORMAT, "%s: tensor '%s': index %u of weight %lld, but there are %lld centroids",

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "data/formats/type_mix.h"
 #include "lathe/ops.h"
+#include "qat/products.h"
 
 #include <string.h>
 
@@ -100,7 +101,7 @@ static lt_status check_steps(lt_ctx *ctx, const lt_quant_policy *p)
     if (p->scale_every < 0 || p->scale_every > 1000000000)
         return lti_fail(ctx, LT_EINVAL, "quantization: scale_every is %lld; it must be in 0 to 1e9",
                         (long long)p->scale_every);
-    if (!p->integer_backward || p->activations == LT_ACT_RUNTIME || p->activations == LT_ACT_INT8_TOKEN) return LT_OK;
+    if (!p->integer_backward || p->activations != LT_ACT_NONE) return LT_OK;
     return lti_fail(ctx, LT_EINVAL,
                     "quantization: an integer backward belongs to integer products, and activations '%s' make none; "
                     "take runtime or int8_token, or leave it out",
@@ -203,11 +204,16 @@ static bool rule_counts(const lt_params *params, const lt_quant_rule *rule)
     return false;
 }
 
-static bool changes_a_weight(const lt_params *params, const lt_quant_policy *policy)
+/* *kept: how many have a type already, as in a model opened as its file has it. */
+static bool changes_a_weight(const lt_params *params, const lt_quant_policy *policy, int *kept)
 {
+    *kept = 0;
     for (int i = 0; i < lt_params_count(params); i++) {
-        lt_scheme s = lt_quant_scheme(policy, lt_params_at(params, i));
-        if (!lt_scheme_is_float(&s)) return true;
+        const lt_param *p = lt_params_at(params, i);
+        lt_scheme s = lt_quant_scheme(policy, p);
+        if (lt_scheme_is_float(&s)) continue;
+        if (p->type == LT_F32 || policy->on_grid) return true;
+        ++*kept;
     }
     return false;
 }
@@ -222,17 +228,54 @@ static lt_status check_patterns(const lt_params *params, const lt_quant_policy *
                 "quantization: '%s' names no tensor that can be put on that grid; `lathe inspect` lists names "
                 "(blk.0.ffn_up.weight), and filters go on integer grids (int8) alone",
                 policy->rules[i].pattern);
-    if (lti_quant_weights_stay(policy) || changes_a_weight(params, policy)) return LT_OK;
+    int kept;
+    if (lti_quant_weights_stay(policy) || changes_a_weight(params, policy, &kept)) return LT_OK;
+    if (kept)
+        return lti_fail(ctx, LT_EINVAL,
+                        "quantization: no weight of this model is put on the grid: %d are stored in another type than "
+                        "f32, which they keep; open it by lt_model_open, which makes them f32",
+                        kept);
     return lti_fail(
         ctx, LT_EINVAL,
         "quantization: no weight of this model is put on the grid%s%s; filters go on integer grids (int8) alone",
         policy->targets ? ": no name matches " : "", policy->targets ? policy->targets : "");
 }
 
+/* What products would make of it: nothing that was asked for may be passed over in silence. Codes are as they are. */
+static lt_status check_products(const lt_params *params, const lt_quant_policy *policy)
+{
+    lt_ctx *ctx = lt_params_ctx(params);
+    lti_products n = lti_products_of(params, policy);
+    char name[LT_SCHEME_TEXT];
+    if (policy->on_grid || !n.layers) return LT_OK;
+    if (policy->activations == LT_ACT_INT8_STATIC && n.lattice)
+        return lti_fail(
+            ctx, LT_EINVAL,
+            "quantization: '%s' would be %s, and int8_static activations go with weights on an integer grid "
+            "(int8, int4); no runtime pairs them with a lattice: give it another type, or take runtime or "
+            "int8_token",
+            lt_param_name(n.lattice), lt_dtype_name(lt_quant_type(policy, n.lattice)));
+    if (policy->activations == LT_ACT_RUNTIME && n.integer + n.simulated == 0) {
+        lt_scheme s = lt_quant_scheme(policy, n.rests);
+        return lti_fail(ctx, LT_EINVAL,
+                        "quantization: activations 'runtime' are those llama.cpp pairs with a lattice, and no linear "
+                        "layer is on one ('%s' is %s): nothing would be rounded; leave them out, or take int8_token",
+                        lt_param_name(n.rests), lt_scheme_name(&s, name));
+    }
+    if (policy->integer_backward && n.integer == 0)
+        return lti_fail(
+            ctx, LT_EINVAL,
+            "quantization: an integer backward belongs to products that are sums of integers, and none is: "
+            "lattices (q4_0, q8_0) with runtime or int8_token make some, int8:channel with int8_static, and "
+            "with int8_token, dynamic scales, the straight-through gradient and no damping; leave it out");
+    return LT_OK;
+}
+
 lt_status lti_quant_check_params(const lt_params *params, const lt_quant_policy *policy)
 {
     LTI_TRY(lti_quant_check(lt_params_ctx(params), policy));
     if (policy) LTI_TRY(check_patterns(params, policy));
+    if (policy) LTI_TRY(check_products(params, policy));
     for (int i = 0; policy && i < lt_params_count(params); i++) {
         const lt_param *p = lt_params_at(params, i);
         lt_dtype type = lt_quant_type(policy, p);

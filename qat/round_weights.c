@@ -8,6 +8,8 @@
 #include "kernels/lattice/nested_scales.h"
 #include "qat/rounding.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_type(const lti_rounding *r, lt_dtype type)
@@ -132,32 +134,59 @@ static lt_status searched_groups(const lti_rounding *r, const lt_real *importanc
 
 /* ---- The choice ---- */
 
-/* Columns that nothing is known of count a little: their codes are not to be left to chance. */
-static lt_real *as_reals(const lti_rounding *r, const double *importance)
+/* Mean squares in llama-quantize's own arithmetic, an f32 sum by an f32 count, so that its bytes come out. Shares of the
+ * largest were rounded once more, and other codes were picked. Only sums that the encoders' products could take out of
+ * f32 are brought near 1, by a power of two, which changes no code. */
+static void mean_squares(const lti_rounding *r, const lti_inputs *in, lt_real *h)
 {
-    double largest = 0;
-    lt_real *h = lti_alloc_array(r->ctx, (size_t)r->columns + 1, sizeof *h);
-    for (int64_t i = 0; h && importance && i < r->columns; i++)
-        if (importance[i] > largest) largest = importance[i];
-    for (int64_t i = 0; h && i < r->columns; i++) {
-        double share = largest > 0 ? importance[i] / largest : 1;
-        h[i] = (lt_real)(share > 1e-8 ? share : 1e-8);
+    double largest = 0, count = (double)(float)in->positions;
+    for (int64_t i = 0; i < r->columns; i++)
+        if (isfinite(in->squares[i]) && in->squares[i] > largest) largest = in->squares[i];
+    int size = largest > 0 ? ilogb(largest) : 0, shift = abs(size) > 60 ? -size : 0;
+    for (int64_t i = 0; i < r->columns; i++) {
+        double sum = isfinite(in->squares[i]) ? ldexp(in->squares[i], shift) : 0;
+        h[i] = (lt_real)(float)((double)(float)sum / count);
     }
+}
+
+/* Numbers that nothing came through count a little where all that share their scale are such: llama-quantize makes
+ * zeros of them, and other texts may meet them. */
+static void count_unmet(int64_t columns, int64_t unit, lt_real *h)
+{
+    lt_real largest = 0;
+    for (int64_t i = 0; i < columns; i++) largest = h[i] > largest ? h[i] : largest;
+    lt_real little = largest > 0 ? largest * (lt_real)1e-8 : 1;
+    for (int64_t first = 0; first < columns; first += unit) {
+        int64_t end = columns - first < unit ? columns : first + unit;
+        bool met = false;
+        for (int64_t i = first; i < end; i++) met |= h[i] > 0;
+        for (int64_t i = first; i < end && !met; i++) h[i] = little;
+    }
+}
+
+/* What a column's error costs; `in` NULL, or of nothing: all the same. */
+static lt_real *importance_of(const lti_rounding *r, const lti_inputs *in)
+{
+    const lt_scheme *s = &r->scheme;
+    int64_t unit = s->kind == LT_SCHEME_TYPE ? lti_lattice_unit(s->type) : s->group;
+    lt_real *h = lti_alloc_array(r->ctx, (size_t)r->columns + 1, sizeof *h);
+    if (h && in && in->positions > 0) mean_squares(r, in, h);
+    if (h) count_unmet(r->columns, s->kind == LT_SCHEME_TYPE || s->per == LT_PER_GROUP ? unit : r->columns + 1, h);
     return h;
 }
 
-lt_status lti_round_searched(const lti_rounding *r, const double *importance, bool *searched)
+lt_status lti_round_searched(const lti_rounding *r, const lti_inputs *in, bool *searched)
 {
     const lt_scheme *s = &r->scheme;
     bool blocks = s->kind == LT_SCHEME_TYPE && lt_dtype_is_lattice(s->type) && lti_can_quantize_weighted(s->type);
     bool integers = s->kind == LT_SCHEME_INT || s->kind == LT_SCHEME_TERNARY;
     bool groups = s->kind == LT_SCHEME_INT && s->per != LT_PER_TENSOR;
-    *searched = blocks || (importance ? groups : integers);
+    *searched = blocks || (in ? groups : integers);
     if (!*searched) return lti_round_nearest(r);
-    if (!blocks && !importance) return lt_scheme_apply(r->ctx, s, LT_SCALE_MSE, r->rows, r->columns, r->w, r->values);
-    lt_real *h = as_reals(r, importance);
+    if (!blocks && !in) return lt_scheme_apply(r->ctx, s, LT_SCALE_MSE, r->rows, r->columns, r->w, r->values);
+    lt_real *h = importance_of(r, in);
     if (!h) return LT_ENOMEM;
-    lt_status status = blocks ? searched_blocks(r, h, !importance) : searched_groups(r, h);
+    lt_status status = blocks ? searched_blocks(r, h, !in) : searched_groups(r, h);
     lti_free(r->ctx, h);
     return status;
 }

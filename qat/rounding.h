@@ -28,9 +28,10 @@ typedef struct lti_rounding {
 } lti_rounding;
 
 lt_status lti_round_nearest(const lti_rounding *r);
-/* Scales searched for the least squared error, weighed by importance[columns] (NULL: all alike). *searched: false where
- * the grid knows no search, and it was rounded to nearest. */
-lt_status lti_round_searched(const lti_rounding *r, const double *importance, bool *searched);
+/* Scales searched for the least squared error, weighed by the mean squares of the inputs (NULL: all alike): of a lattice
+ * the bytes of llama-quantize with that imatrix. *searched: false where the grid knows no search, and it was rounded to
+ * nearest. */
+lt_status lti_round_searched(const lti_rounding *r, const lti_inputs *inputs, bool *searched);
 
 /* gptq.c. `start` (may be NULL) [rows, columns] gets what was rounded: the weights with the corrections for the columns
  * before. LT_EINVAL when the inputs have no use: not finite. */

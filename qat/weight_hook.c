@@ -62,6 +62,16 @@ static bool in_blocks(const lt_scheme *s, const lt_quant_policy *p, const lt_par
            lti_ends_with(lt_param_name(w), ".weight");
 }
 
+lt_dtype lti_qat_product_type(const lt_quant_policy *p, const lt_site *site)
+{
+    lt_scheme s = lt_quant_scheme(p, site->param);
+    if (lt_param_type(site->param) != LT_F32) return lt_param_type(site->param);
+    if (lti_qat_rows(p, site)) return LT_I8;
+    if (p->on_grid) return LT_F32;
+    if (in_blocks(&s, p, site->param)) return LT_TQ2_0;
+    return s.kind == LT_SCHEME_TYPE && lt_dtype_is_lattice(s.type) ? s.type : LT_F32;
+}
+
 lt_t lti_qat_weight(lt_t w, const lt_site *site, void *config)
 {
     const lt_quant_policy *p = config;

@@ -243,7 +243,7 @@ static void keys_and_card(void)
     lt_exported e;
     lt_export_options_init(&o);
     o.name = "toy", o.base = "grown-up", o.steps = 12, o.tokens = 345, o.data_hash = "abc", o.valid_nll = 1.5;
-    o.recipe = "steps: 12\n";
+    o.recipe = "steps: 12\n", o.before_nll = 2.25;
     lt_gguf *g = NULL;
     uint64_t number = 0;
     if (!TS_OK(p.ctx, lt_export(m, &policy, ts_at(&p, "model.gguf"), &o, &e))) return;
@@ -251,6 +251,7 @@ static void keys_and_card(void)
         TS_CHECK(key_is(g, "general.name", "toy") && key_is(g, "general.base_model.0.name", "grown-up") &&
                      key_is(g, "lathe.qat.type", "q4_k_m") && key_is(g, "lathe.train.steps", "12") &&
                      key_is(g, "lathe.qat.rules", "*.ffn_up.weight=q8_0") && key_is(g, "lathe.valid.nll", "1.5") &&
+                     key_is(g, "lathe.valid.nll_before", "2.25") && !lt_gguf_get(g, "lathe.ptq.method") &&
                      key_is(g, "lathe.train.data_xxh3", "abc") && lt_gguf_uint(g, "general.file_type", &number) &&
                      number == 15,
                  "keys say how it was made");
@@ -272,6 +273,41 @@ static void keys_and_card(void)
     TS_OK(p.ctx, lt_export_card(m, ts_at(&p, "model.gguf"), &o, &e, 2, rows));
     card = toy_read(ts_at(&p, "README.md"), &size);
     TS_CHECK(card && !strcmp(card, "mine\n") && toy_exists(ts_at(&p, "model.gguf.README.md")), "another's is left");
+    free(card);
+    lt_string_free(p.ctx, e.report);
+    lt_model_free(m);
+    ts_close_place(&p);
+}
+
+/* A card of codes made after training speaks of no training, and says what was measured on. */
+static void card_of_a_method(void)
+{
+    ts_place p = ts_open_place();
+    lt_model *m = toy_model(p.ctx, TOY_INIT, 5);
+    lt_quant_policy policy = policy_of(LT_Q8_0, LT_F32);
+    lt_export_options o;
+    lt_exported e;
+    lt_export_options_init(&o);
+    o.name = "toy", o.method = "gptq", o.calibration_hash = "c0ffee", o.calibration_rows = 9;
+    o.measured_on = "a few rows", o.valid_hash = "beef", o.before_nll = 1, o.valid_nll = 1.25;
+    lt_gguf *g = NULL;
+    if (!TS_OK(p.ctx, lt_export(m, &policy, ts_at(&p, "model.gguf"), &o, &e))) return;
+    if (TS_OK(p.ctx, lt_gguf_open(p.ctx, ts_at(&p, "model.gguf"), &g)))
+        TS_CHECK(key_is(g, "lathe.ptq.method", "gptq") && key_is(g, "lathe.ptq.calibration_xxh3", "c0ffee") &&
+                     key_is(g, "lathe.ptq.calibration_rows", "9") && key_is(g, "lathe.valid.data", "a few rows") &&
+                     key_is(g, "lathe.valid.data_xxh3", "beef") && key_is(g, "lathe.valid.nll_before", "1") &&
+                     key_is(g, "lathe.valid.nll", "1.25"),
+                 "keys say what was read and measured");
+    lt_gguf_close(g);
+    lt_eval_result result = {.perplexity = 3.5, .nll = 1.25, .accuracy = NAN, .tokens = 7, .model_bytes = 99};
+    TS_OK(p.ctx, lt_export_card(m, ts_at(&p, "model.gguf"), &o, &e, 1, &(lt_card_row){"after", &result}));
+    char *card = toy_read(ts_at(&p, "README.md"), NULL);
+    TS_CHECK(card && strstr(card, "quantized after its training, by gptq: ") && !strstr(card, "training ended") &&
+                 !strstr(card, "final evaluation") && strstr(card, "On a few rows.") &&
+                 !strstr(card, "alidation data") &&
+                 strstr(card, "- method: gptq, after training\n- calibration data (XXH3-128): c0ffee\n"
+                              "- calibration rows, at most: 9\n"),
+             "the card: %s", card);
     free(card);
     lt_string_free(p.ctx, e.report);
     lt_model_free(m);
@@ -317,6 +353,7 @@ int lti_suite_export(void)
                              {"ternary to the bit", ternary_to_the_bit},
                              {"bitnets without a place", bitnets_without_a_place},
                              {"keys and the card", keys_and_card},
+                             {"a card of a method", card_of_a_method},
                              {"every allocation fails", every_allocation_fails}};
     return ts_suite("export", LTI_COUNT(tests), tests) || toy_one_thread("export");
 }

@@ -327,10 +327,11 @@ static void searched_weights(void)
         walk_case c = {"searched", s, 8, 512, 8, false, -1};
         walk_room m = open_walk(ctx, &c);
         double importance[512], error[3] = {0}, *to = error;
+        lti_inputs in = {.columns = 512, .positions = 3, .squares = importance};
         for (int k = 0; k < 512; k++) importance[k] = exp(2 * ts_normal("importance", k));
         for (int how = 0; how < 3; how++, to++) {
             if (how == 0) TS_OK(ctx, lti_round_nearest(&m.r));
-            if (how > 0) TS_OK(ctx, lti_round_searched(&m.r, how == 1 ? NULL : importance, &searched));
+            if (how > 0) TS_OK(ctx, lti_round_searched(&m.r, how == 1 ? NULL : &in, &searched));
             for (int k = 0; k < 8 * 512; k++) {
                 double d = (double)m.values[k] - (double)m.w[k];
                 *to += d * d * (how == 1 ? 1 : importance[k % 512]);

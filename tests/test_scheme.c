@@ -112,6 +112,7 @@ static void what_is_no_grid(void)
 
 static void weights(void)
 {
+    enum { R = sizeof(lt_real) };
     const struct {
         const char *word;
         int64_t rows, columns;
@@ -123,12 +124,14 @@ static void weights(void)
                  {"tq2_0", 2, 512, 2 * 2 * 66},
                  {"nf4", 4, 64, 4 * 36},
                  {"nf4:dq", 4, 64, 4 * 32 + 4 + 4 + 4},
-                 {"int4:g32", 2, 172, 172 + 2 * 2 * 6},  /* the last group of a row is shorter */
-                 {"int3:tensor", 3, 5, 6 + 2},           /* 45 bits */
-                 {"int4:channel,asym", 3, 4, 6 + 6 + 2}, /* 3 zero points: 12 bits */
-                 {"int8", 3, 5, 15 + 6},
-                 {"ternary", 4, 4, 4 + 2},
-                 {"fp8", 3, 5, 15 + 6},
+                 {"int4:g32", 2, 172, 172 + 2 * R * 6}, /* the last group of a row is shorter */
+                 {"int4:g32,half", 2, 172, 172 + 2 * 2 * 6},
+                 {"int3:tensor", 3, 5, 3 * 2 + R},           /* 15 bits a row */
+                 {"int4:channel,asym", 3, 4, 6 + 3 * R + 2}, /* 3 zero points: 12 bits */
+                 {"int8", 3, 5, 15 + 3 * R},
+                 {"ternary", 4, 4, 4 + R},
+                 {"ternary:half", 4, 5, 8 + 2},
+                 {"fp8", 3, 5, 15 + 3 * R},
                  {"int4", 0, 5, 0},
                  {"int4", -1, 5, 0},
                  {"int4", INT64_MAX / 2, 4, 0}};

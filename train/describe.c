@@ -1,5 +1,6 @@
 /* describe.c - a policy on a model in words: what each grid weighs, and which tensors could not be put on theirs. */
 #include "autograd/op.h"
+#include "qat/products.h"
 #include "train/export.h"
 
 #include <string.h>
@@ -24,8 +25,11 @@ static grid *grid_of(grid *grids, int *n, const lt_scheme *scheme)
 size_t lti_deployed_bytes(const lt_param *p, const lt_quant_policy *policy)
 {
     lt_scheme s = policy ? lt_quant_scheme(policy, p) : lt_scheme_of(lt_param_type(p));
-    if (lt_param_type(p) != LT_F32 || lt_scheme_is_float(&s) || lt_param_rank(p) != 2) return lt_param_bytes(p);
-    size_t bytes = lt_scheme_bytes(&s, lt_param_shape(p)[0], lt_param_shape(p)[1]);
+    lti_packgrid_form form;
+    if (lt_param_type(p) != LT_F32 || lt_scheme_is_float(&s)) return lt_param_bytes(p);
+    if (s.kind != LT_SCHEME_TYPE && lti_packgrid_form_of(&s, policy->scale, lt_param_rank(p), lt_param_shape(p), &form))
+        return lti_packgrid_form_bytes(&form);
+    size_t bytes = lt_param_rank(p) == 2 ? lt_scheme_bytes(&s, lt_param_shape(p)[0], lt_param_shape(p)[1]) : 0;
     return bytes ? bytes : lt_param_bytes(p);
 }
 
@@ -106,6 +110,7 @@ lt_status lti_describe_params(const lt_params *params, const lt_quant_policy *po
     add_fallbacks(params, policy, text);
     if (policy->activations != LT_ACT_NONE)
         lti_text_format(text, "activations %s\n", lt_activations_name(policy->activations));
+    lti_products_describe(params, policy, text);
     return text->failed ? LT_ENOMEM : LT_OK;
 }
 

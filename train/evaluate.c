@@ -1,5 +1,7 @@
 /* evaluate.c - perplexity: exp of the mean of -log p over scored positions; of classes also how many are right. */
+#include "models/model.h"
 #include "qat/policy.h"
+#include "train/packed_grids.h"
 #include "train/recipe.h"
 
 #include <math.h>
@@ -11,7 +13,9 @@ void lti_describe_model(lt_model *model, const lt_quant_policy *quant, lt_eval_r
         lt_param *p = lt_params_at(params, i);
         if (lt_param_role(p) != LT_WEIGHT) continue;
         e->parameters += lt_param_count(p);
-        e->model_bytes += lti_deployed_bytes(p, quant);
+        uint64_t packed =
+            !quant || quant->on_grid ? lti_packgrid_file_bytes(model->weights.tensors, lt_param_name(p)) : 0;
+        e->model_bytes += packed ? packed : lti_deployed_bytes(p, quant);
         if (lt_param_type(p) != LT_F32) {
             e->nonzero_parameters += lt_param_count(p);
             continue;

@@ -31,6 +31,13 @@ static void add_number(lti_facts *f, const char *key, int64_t number)
     if (number) add_fact(f, key, text);
 }
 
+static void add_loss(lti_facts *f, const char *key, double nll)
+{
+    char *text = f->texts[f->count];
+    lti_print(text, sizeof f->texts[0], "%.9g", nll);
+    if (nll > 0) add_fact(f, key, text);
+}
+
 lt_status lti_facts_make(const lt_quant_policy *p, const lt_export_options *o, lti_facts *f)
 {
     char policy[LT_SCHEME_TEXT], embedding[LT_SCHEME_TEXT];
@@ -47,14 +54,16 @@ lt_status lti_facts_make(const lt_quant_policy *p, const lt_export_options *o, l
     add_fact(f, "lathe.qat.scale", lt_scale_rule_name(p->scale));
     add_fact(f, "lathe.qat.gradient", lt_round_gradient_name(p->gradient));
     add_fact(f, "lathe.ptq.method", o->method);
+    add_fact(f, "lathe.ptq.calibration_xxh3", o->calibration_hash);
+    add_number(f, "lathe.ptq.calibration_rows", o->calibration_hash ? o->calibration_rows : 0);
+    add_fact(f, "lathe.ptq.importance", o->importance);
     add_number(f, "lathe.train.steps", o->steps);
     add_number(f, "lathe.train.tokens", o->tokens);
     add_fact(f, "lathe.train.data_xxh3", o->data_hash);
     add_fact(f, "lathe.valid.data_xxh3", o->valid_hash);
-    if (o->valid_nll > 0) {
-        lti_print(f->texts[f->count], sizeof f->texts[0], "%.9g", o->valid_nll);
-        add_fact(f, "lathe.valid.nll", f->texts[f->count]);
-    }
+    add_fact(f, "lathe.valid.data", o->measured_on);
+    add_loss(f, "lathe.valid.nll_before", o->before_nll);
+    add_loss(f, "lathe.valid.nll", o->valid_nll);
     return LT_OK;
 }
 
@@ -194,11 +203,13 @@ static lt_status write_codes(lt_model *m, const lt_params *codes, const char *pa
     lti_codes_proof proof;
     char t[3][32];
     lti_text notes = {.ctx = m->ctx};
+    bool own = !o->codes && !o->other; /* made of the model's weights as they are */
+    const lti_packgrid_source from = {.policy = policy, .weights = own ? m->params : NULL};
     lt_status status = lti_facts_make(policy, o, &facts);
     if (status == LT_OK && lti_ends_with(path, ".gguf"))
         status = write_gguf(m, codes, path, policy, o, &facts, &notes, &proof);
     else if (status == LT_OK)
-        status = lti_codes_file_write(m->ctx, codes, path, facts.pairs, facts.count, &proof);
+        status = lti_codes_file_pack(m->ctx, &from, codes, path, facts.pairs, facts.count, &notes, &proof);
     if (status == LT_OK) {
         exported->tensors = proof.tensors, exported->weights = proof.weights, exported->bytes = proof.bytes;
         if (notes.data) lti_text_add(report, notes.data, notes.length);

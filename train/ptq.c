@@ -89,10 +89,21 @@ static lt_status round_by(const lti_rounding *r, const lt_ptq_config *c, const l
         *how = lt_ptq_method_name(LT_PTQ_GPTQ);
         return lti_round_gptq(r, in, &(lti_gptq_options){c->damping, c->act_order}, start);
     }
-    const double *importance = m != LT_PTQ_MSE && in ? in->squares : NULL;
-    LTI_TRY(lti_round_searched(r, importance, &searched));
-    if (searched) *how = lt_ptq_method_name(importance ? LT_PTQ_IMATRIX : LT_PTQ_MSE);
+    const lti_inputs *known = m == LT_PTQ_MSE ? NULL : in;
+    LTI_TRY(lti_round_searched(r, known, &searched));
+    if (searched) *how = lt_ptq_method_name(known ? LT_PTQ_IMATRIX : LT_PTQ_MSE);
     return LT_OK;
+}
+
+/* A filter [out, in, height, width] is a row for each output, as a policy's grids have it. */
+static int64_t rows_of(const lt_param *p)
+{
+    return lt_param_shape(p)[0];
+}
+
+static int64_t columns_of(const lt_param *p)
+{
+    return rows_of(p) ? lt_param_count(p) / rows_of(p) : 0;
 }
 
 lt_status lti_ptq_tensor(lt_ptq *p, const lti_ptq_matrix *m, const lt_ptq_config *c)
@@ -100,21 +111,21 @@ lt_status lti_ptq_tensor(lt_ptq *p, const lti_ptq_matrix *m, const lt_ptq_config
     lti_rounding r = {.ctx = p->ctx,
                       .name = m->name,
                       .scheme = m->scheme,
-                      .rows = m->rows,
-                      .columns = m->columns,
+                      .rows = rows_of(m->code),
+                      .columns = columns_of(m->code),
                       .w = m->w,
                       .values = m->values};
     lt_ptq_tensor *t = &p->tensors[p->count];
     double begin = lti_seconds();
     r.codes = lt_param_type(m->code) == LT_F32 ? NULL : lt_param_data(m->code);
-    if (!lti_k()->all_finite(m->rows * m->columns, m->w))
+    if (!lti_k()->all_finite(r.rows * r.columns, m->w))
         return lti_fail(p->ctx, LT_ENONFINITE, "cannot quantize '%s': it holds a NaN or an infinity", m->name);
     LTI_TRY(round_by(&r, c, m->inputs, m->start, &t->method));
     if (!r.codes) memcpy(lt_param_data(m->code), m->values, lt_param_bytes(m->code));
     lt_param_touch(m->code);
     t->name = lt_param_name(m->code);
     t->scheme = m->scheme;
-    t->bytes = lt_scheme_bytes(&m->scheme, m->rows, m->columns);
+    t->bytes = lt_scheme_bytes(&m->scheme, r.rows, r.columns);
     t->error = moved(&r);
     if (m->folded && *t->method != 'r') t->method = lt_ptq_method_name(c->method);
     t->seconds = lti_seconds() - begin;
@@ -202,18 +213,16 @@ static lt_status keep_floats(job *j, const lt_param *p, lt_real **start)
 
 static lt_status check_inputs(const job *j, const lt_param *p, const lti_inputs *in)
 {
-    if (!in || in->columns == lt_param_shape(p)[1]) return LT_OK;
+    if (!in || in->columns == columns_of(p)) return LT_OK;
     return lti_fail(j->ctx, LT_EINVAL,
                     "imatrix: '%s' has %lld columns there and %lld in the model; it is of another model",
-                    lt_param_name(p), (long long)in->columns, (long long)lt_param_shape(p)[1]);
+                    lt_param_name(p), (long long)in->columns, (long long)columns_of(p));
 }
 
 static lt_status quantize_param(job *j, lt_param *p)
 {
     lti_ptq_matrix m = {.name = lt_param_name(p),
                         .scheme = lt_quant_scheme(j->policy, p),
-                        .rows = lt_param_shape(p)[0],
-                        .columns = lt_param_shape(p)[1],
                         .w = lt_param_read(p),
                         .folded = j->folded && block_of(p) != NO_BLOCK,
                         .code = lt_params_find(j->p->codes, lt_param_name(p))};

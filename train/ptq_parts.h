@@ -15,7 +15,6 @@ struct lt_ptq {
 typedef struct lti_ptq_matrix {
     const char *name;
     lt_scheme scheme;
-    int64_t rows, columns;
     const lt_real *w;
     lt_real *values;          /* gets what the codes stand for */
     lt_real *start;           /* as lti_round_gptq; or NULL */

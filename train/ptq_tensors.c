@@ -17,6 +17,7 @@ typedef struct source {
     lt_tensors *tensors;
     lt_h5 *h5;
     lt_gguf *gguf;
+    bool to_gguf;
 } source;
 
 static lt_status open_source(source *s)
@@ -78,16 +79,22 @@ static lt_status add_floats(const source *s, int i, lt_params *floats, lt_param 
 static lt_status quantize_one(lt_ptq *p, const lt_ptq_config *c, lt_param *from, const lt_scheme *scheme,
                               lt_param *code)
 {
-    lti_ptq_matrix m = {.name = lt_param_name(code),
-                        .scheme = *scheme,
-                        .rows = lt_param_shape(from)[0],
-                        .columns = lt_param_shape(from)[1],
-                        .w = lt_param_read(from),
-                        .code = code};
+    lti_ptq_matrix m = {.name = lt_param_name(code), .scheme = *scheme, .w = lt_param_read(from), .code = code};
     m.values = lti_alloc_array(p->ctx, (size_t)lt_param_count(from) + 1, sizeof *m.values);
     lt_status status = m.values ? lti_ptq_tensor(p, &m, c) : LT_ENOMEM;
     lti_free(p->ctx, m.values);
     return status;
+}
+
+static lt_status check_place(const source *s, const char *name, const lt_scheme *scheme)
+{
+    char word[LT_SCHEME_TEXT];
+    if (!s->to_gguf || (scheme->kind == LT_SCHEME_TYPE && lti_dtype_gguf(scheme->type) >= 0)) return LT_OK;
+    return lti_fail(
+        s->ctx, LT_EINVAL,
+        "GGUF has no type for %s, the grid of '%s'; write a .safetensors file, or take a type it has (q4_0, "
+        "q8_0)",
+        lt_scheme_name(scheme, word), name);
 }
 
 static lt_status quantize_tensor(const source *s, int i, const lt_quant_policy *policy, const lt_ptq_config *c,
@@ -99,6 +106,7 @@ static lt_status quantize_tensor(const source *s, int i, const lt_quant_policy *
     lt_status status = add_floats(s, i, floats, &from);
     lt_scheme scheme = status == LT_OK ? lt_quant_scheme(policy, from) : lt_scheme_of(LT_F32);
     lt_dtype type = scheme.kind == LT_SCHEME_TYPE ? scheme.type : LT_F32;
+    if (status == LT_OK) status = check_place(s, name_of(s, i), &scheme);
     if (status == LT_OK)
         status =
             lt_params_add(p->codes, name_of(s, i), type, lt_param_rank(from), lt_param_shape(from), LT_WEIGHT, &code);
@@ -190,7 +198,7 @@ static lt_status check(lt_ctx *ctx, const char *out, const lt_quant_policy *poli
 lt_status lt_ptq_tensors_file(lt_ctx *ctx, const char *in, const char *out, const lt_quant_policy *policy,
                               const lt_ptq_config *config, lt_ptq **done)
 {
-    source s = {.ctx = ctx, .path = in};
+    source s = {.ctx = ctx, .path = in, .to_gguf = lti_ends_with(out, ".gguf")};
     lti_codes_proof proof;
     *done = NULL;
     LTI_TRY(check(ctx, out, policy, config));
@@ -202,7 +210,8 @@ lt_status lt_ptq_tensors_file(lt_ctx *ctx, const char *in, const char *out, cons
     if (status == LT_OK && lti_ends_with(out, ".gguf"))
         status = write_gguf(ctx, p->codes, out, config);
     else if (status == LT_OK)
-        status = lti_codes_file_write(ctx, p->codes, out, &method, 1, &proof);
+        status =
+            lti_codes_file_pack(ctx, &(lti_packgrid_source){.rounded = p}, p->codes, out, &method, 1, NULL, &proof);
     close_source(&s);
     if (status == LT_OK)
         *done = p;

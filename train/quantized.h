@@ -47,6 +47,11 @@ typedef struct lti_grid_codes {
  * sizes are set and its arrays made. LT_EUNSUPPORTED names the tensor and a group that is on no such grid. */
 lt_status lti_recover_codes(lt_ctx *ctx, const lt_scheme *scheme, const char *name, const lt_real *values,
                             lti_grid_codes *codes);
+/* The scale and zero point of one group of an integer or ternary grid. False: there are none. */
+bool lti_recover_scale(const lt_scheme *scheme, int64_t n, const lt_real *values, lt_real *scale, int *zero);
+/* Scale and codes of one group of 8-bit floats; floats[code]: what each code is. False: there are none. */
+bool lti_recover_float8(const lt_real floats[256], bool e5m2, int64_t n, const lt_real *values, lt_real *scale,
+                        uint8_t *codes);
 
 /* ---- config.json (quantized_config.c) ---- */
 /* `left`: array of the names of linear layers that are not packed; `packed`: object whose keys are the endings of those

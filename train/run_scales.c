@@ -1,6 +1,7 @@
 /* run_scales.c - scales of a training that a model opened from it does not bring along: those that were learned, and those
  * of K-quants that were kept for some steps. They are state of checkpoints and no weights, so opening a model passes them
- * over; its codes are other codes without them.
+ * over; its codes are other codes without them. Searched scales (mse), and scales in f16 that an export's type or format
+ * had asked for (half), are no state: they are made again by the run's rule, of a finished run, too.
  *
  * What the run was is in the checkpoint's manifest.json, or the run.json of a finished run. Its directory has the weights
  * alone: it is refused rather than rounded by other scales than those that it was trained with. */
@@ -35,13 +36,34 @@ static lt_status read_run(lt_ctx *ctx, const char *directory, json_t **run)
     return status;
 }
 
-/* Whether the policy puts weights on the grids that the run had them on. */
-static bool same_grids(const json_t *was, const json_t *now)
+static bool same_words(const json_t *was, const json_t *now)
 {
     static const char *const keys[] = {"qat", "qat_embedding", "qat_targets", "tensor_type"};
     for (int i = 0; i < LTI_COUNT(keys); i++)
         if (!json_equal(json_object_get(was, keys[i]), json_object_get(now, keys[i]))) return false;
     return true;
+}
+
+/* Whether the policy puts weights on the grids that the run had them on. */
+static lt_status same_grids(const taking *t, const lt_quant_policy *policy, bool *same)
+{
+    json_t *now = lti_policy_json(t->model->ctx, policy);
+    *same = now && same_words(t->was, now);
+    json_decref(now);
+    return now ? LT_OK : lti_fail(t->model->ctx, LT_ENOMEM, "out of memory while reading scales");
+}
+
+/* The same, also where the run had its scales in f16 and the policy does not say so: the policy then does. */
+static lt_status match_grids(const taking *t, bool *same, bool *half)
+{
+    *half = false;
+    LTI_TRY(same_grids(t, t->policy, same));
+    if (*same || !lti_on_integers(&t->policy->weights) || t->policy->weights.half_scales) return LT_OK;
+    lt_quant_policy in_half = *t->policy;
+    in_half.weights.half_scales = true;
+    LTI_TRY(same_grids(t, &in_half, same));
+    *half = t->policy->weights.half_scales = *same;
+    return LT_OK;
 }
 
 /* ---- From a checkpoint ---- */
@@ -116,13 +138,12 @@ static lt_status take(taking *t, bool checkpoint, int64_t steps, lt_run_scales *
     const char *rule = json_string_value(json_object_get(t->was, "qat_scale"));
     if (!rule || !lt_scale_rule_parse(rule, &t->rule)) return LT_OK;
     t->every = json_integer_value(json_object_get(t->was, "qat_scale_every"));
-    if (!lti_rule_learned(t->rule) && t->every <= 1) return LT_OK;
-    json_t *now = lti_policy_json(t->model->ctx, t->policy);
-    if (!now) return lti_fail(t->model->ctx, LT_ENOMEM, "out of memory while reading scales");
-    bool same = same_grids(t->was, now);
-    json_decref(now);
-    *found = same ? LT_RUN_SCALES_TAKEN : LT_RUN_SCALES_OTHER;
-    if (!same) return LT_OK;
+    bool same, half, state = lti_rule_learned(t->rule) || t->every > 1;
+    LTI_TRY(match_grids(t, &same, &half));
+    if (same && t->rule == LT_SCALE_MSE) t->policy->scale = LT_SCALE_MSE;
+    if (!same && state) *found = LT_RUN_SCALES_OTHER;
+    if (same && (state || half || t->rule == LT_SCALE_MSE)) *found = LT_RUN_SCALES_TAKEN;
+    if (!same || !state) return LT_OK;
     return checkpoint ? take_state(t) : refuse_finished(t, steps);
 }
 

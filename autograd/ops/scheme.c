@@ -221,5 +221,6 @@ size_t lt_scheme_bytes(const lt_scheme *s, int64_t rows, int64_t columns)
         scales *= (uint64_t)((columns - 1) / s->group + 1);
     }
     unsigned bits = s->kind == LT_SCHEME_INT ? (unsigned)s->bits : s->kind == LT_SCHEME_TERNARY ? 2 : 8;
-    return packed(n, bits) + 2 * scales + (s->asymmetric ? packed(scales, bits) : 0);
+    return (size_t)rows * packed((uint64_t)columns, bits) + scales * (s->half_scales ? 2 : sizeof(lt_real)) +
+           (s->asymmetric ? packed(scales, bits) : 0);
 }

@@ -49,8 +49,9 @@ LT_API const char *lt_scheme_name(const lt_scheme *scheme, char *name);
 LT_API lt_scheme lt_scheme_of(lt_dtype type);
 LT_API bool lt_scheme_is_float(const lt_scheme *scheme); /* LT_F32: leaves numbers as they are */
 LT_API bool lt_scheme_same(const lt_scheme *a, const lt_scheme *b);
-/* Bytes of rows x columns numbers in the scheme: codes packed without gaps (ternary ones in 2 bits), scales as f16 (zero
- * points as codes), or a type's own bytes (f32: 4 a number). 0: it does not fit (columns no whole blocks). */
+/* Bytes of rows x columns numbers in the scheme, as lt_export writes them to .safetensors: rows of codes without gaps
+ * (ternary ones in 2 bits), scales as numbers (`half`: f16), zero points as codes; or a type's own bytes (f32: 4 a
+ * number). Learned offsets are not counted. 0: it does not fit (columns no whole blocks). */
 LT_API size_t lt_scheme_bytes(const lt_scheme *scheme, int64_t rows, int64_t columns);
 
 /* Where the scales come from. */

@@ -177,6 +177,11 @@ typedef struct lt_export_options {
     double valid_nll;                   /* of the final evaluation; 0: unknown */
     const lt_params *codes;             /* these, in the place of the policy's own (ptq.h). NULL; not with `other` */
     const char *method;                 /* that made them: "gptq"; NULL */
+    double before_nll;                  /* as valid_nll, before the training or the rounding; 0: unknown */
+    const char *measured_on;            /* what both, and a card's rows, are of. NULL: "the validation data" */
+    const char *calibration_hash;       /* of the data that `method` read, up to so many rows; NULL */
+    int64_t calibration_rows;
+    const char *importance; /* the imatrix file that `method` read; NULL */
 } lt_export_options;
 LT_API void lt_export_options_init(lt_export_options *options);
 
@@ -190,9 +195,10 @@ typedef struct lt_exported {
 
 /* Writes the model's codes, the very ones of an evaluation with this policy, and reads them back: every byte and every
  * number is compared. `path` ends in .gguf: a file as llama.cpp reads it, rows moved and never quantized anew; or in
- * .safetensors: with every tensor under lathe's name, lattice blocks as bytes, types in the metadata. Steps, hashes
- * and the policy go into keys "lathe.*". options NULL: defaults. Errors: LT_EINVAL (`other` changes values; another ending),
- * LT_EUNSUPPORTED (GGUF has no such type), LT_ENONFINITE names the tensor, LT_EIO. */
+ * .safetensors: with every tensor under lathe's name, lattice blocks as bytes, other grids as packed codes and scales
+ * (docs/quantization.md), types in the metadata. Steps, hashes and the policy go into keys "lathe.*". options NULL:
+ * defaults. Errors: LT_EINVAL (`other` changes values; another ending), LT_EUNSUPPORTED (GGUF has no such type),
+ * LT_ENONFINITE names the tensor, LT_EIO. */
 LT_API LT_MUST_USE lt_status lt_export(lt_model *model, const lt_quant_policy *policy, const char *path,
                                        const lt_export_options *options, lt_exported *exported);
 /* Whether the format that the path's ending means has types for the policy's grids; LT_EUNSUPPORTED names the tensor,
@@ -236,8 +242,8 @@ typedef struct lt_card_row {
 LT_API LT_MUST_USE lt_status lt_export_card(const lt_model *model, const char *path, const lt_export_options *options,
                                             const lt_exported *exported, int n, const lt_card_row *rows);
 /* A model with the same config and tokenizer whose weights are the codes in the file, used in place (mapped): for
- * reading, as one opened frozen; rows of a .gguf that lie in another order are copied. Borrows the model's tokenizer: free
- * it first. */
+ * reading, as one opened frozen; rows of a .gguf that lie in another order are copied, packed codes become f32. Borrows the
+ * model's tokenizer: free it first. LT_EFORMAT names a tensor that is missing, of other sizes, or damaged. */
 LT_API LT_MUST_USE lt_status lt_model_with_codes(lt_model *model, const char *path, lt_model **coded);
 
 /* Beside a model that lt_model_save wrote: quantization.safetensors with the grids of static activations
@@ -250,7 +256,8 @@ LT_API LT_MUST_USE lt_status lt_model_take_grids(lt_model *model, const char *pa
 
 /* Scales that training on a grid has beside the weights: learned ones, and K-quants' that are kept (scale_every). For a
  * model just opened from `path` and a policy to quantize it by. TAKEN: path is a checkpoint of a training on these grids;
- * the scales are among the model's params, and the policy reads them. OTHER: they are of other grids, and not read.
+ * the scales are among the model's params, and the policy reads them. Or path is of a training, finished or not, whose
+ * scales were searched (mse) or in f16: the policy makes them like that. OTHER: they are of other grids, and not read.
  * LT_EINVAL: path is the run's directory, which has the weights alone; the message names the checkpoint. */
 typedef enum lt_run_scales { LT_RUN_SCALES_NONE = 0, LT_RUN_SCALES_TAKEN, LT_RUN_SCALES_OTHER } lt_run_scales;
 LT_API LT_MUST_USE lt_status lt_model_take_scales(lt_model *model, const char *path, lt_quant_policy *policy,
