@@ -3,13 +3,14 @@
 
     bench/qat_quality.py [--lathe build/release/lathe] [--model DIR] [--data TEXT] [--steps 500] [--seeds 3]
                          [--grids int4:g32,int3:g32,int3:g32/lsq,ternary:g32,int2:g32/lsq,ternary]
-                         [--control-rates 3e-4,1e-3,3e-3] [--grid-options '--qat-damping 0.003']
+                         [--control-rates 3e-4,1e-3,3e-3] [--grid-rate X]
+                         [--grid-options '--qat-damping 0.003']
 
-A grid is a type of --qat, and after a slash where its scales come from (--qat-scale); --grid-options are further
-options of the runs on a grid. The last --held-back documents are
-not trained on. For each seed the model is trained for the same steps of 4 documents in float, at each of the control's
-learning rates: its weights are rounded afterwards; and on each grid (1e-3, of 2 bits and ternary 3e-3). All are judged on
-the documents held back, in the deployed types: perplexity. The same by PyTorch: peers/torch_reference.py, its rows check, a and b.
+A grid is a type of --qat, and after a slash where its scales come from (--qat-scale); --grid-options are further options
+of the runs on a grid. The last --held-back documents are not trained on. For each seed the model is trained for the same
+steps of 4 documents in float, at each of the control's learning rates: its weights are rounded afterwards; and on each
+grid, at --grid-rate (left out: 1e-3, of 2 bits and ternary 3e-3). All are judged on the documents held back, in the
+deployed types: perplexity. The same by PyTorch: peers/torch_reference.py, its rows check, a and b.
 """
 import argparse
 import json
@@ -72,6 +73,7 @@ def main():
     parser.add_argument("--held-back", type=int, default=200)
     parser.add_argument("--grids", default=GRIDS)
     parser.add_argument("--control-rates", default="3e-4,1e-3,3e-3")
+    parser.add_argument("--grid-rate", help="learning rate of the runs on a grid")
     parser.add_argument("--grid-options", default="", help="further options of the runs on a grid")
     o = parser.parse_args()
     grids = [(grid, *grid.partition("/")[::2]) for grid in o.grids.split(",")]
@@ -87,7 +89,8 @@ def main():
                       + ", ".join(f"{kind} {bench.judged(bench.out, '--qat', kind):.4f}" for kind in types), flush=True)
             for name, kind, scale in grids:
                 options = ["--qat", kind, *shlex.split(o.grid_options)] + (["--qat-scale", scale] if scale else [])
-                print(f"seed {seed}: {name:16} {bench.trained(seed, rate_of(kind), *options):.4f}", flush=True)
+                rate = o.grid_rate or rate_of(kind)
+                print(f"seed {seed}: {name:16} {bench.trained(seed, rate, *options):.4f}", flush=True)
 
 
 if __name__ == "__main__":

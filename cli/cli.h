@@ -90,6 +90,7 @@ char *cli_join(const char *directory, const char *name); /* to be freed; NULL wh
 int cli_make_output(cli *cli, const char *directory);
 bool cli_is_directory(const char *path);
 bool cli_ends_with(const char *text, const char *end);
+const char *cli_last_part(const char *path); /* what a file that ships may know of a path: "M", or "M/" */
 
 /* ---- Quantization options that train, eval and generate share (quant_options.c) ---- */
 typedef struct cli_quant {
@@ -138,8 +139,11 @@ typedef struct cli_quant {
     "q4_1|q5_0|q5_1|q2_k*|q3_k*|q4_k*|q5_k*|q6_k|tq1_0|tq2_0|mxfp4|nf4|int[0-9]*|fp8|ternary|w*a*|f16|bf16"
 /* The options as a policy, which borrows from `quant`; *given: it quantizes something. An exit code. */
 int cli_quant_policy(cli *cli, cli_quant *quant, lt_quant_policy *policy, bool *given);
-/* The policy reads the scales that the checkpoint of a training has beside the weights; says so. An exit code. */
+/* The policy takes the scales that the model's training had, from its checkpoint or made by its rule; says so. An exit
+ * code. */
 int cli_quant_scales(cli *cli, lt_model *model, const char *path, lt_quant_policy *policy);
+/* Whether the policy means something to the model; says where its activations are not rounded. An exit code. */
+int cli_quant_products(cli *cli, const lt_model *model, const lt_quant_policy *policy);
 void cli_quant_free(cli_quant *quant); /* a zeroed one is fine */
 
 /* ---- How rows of .jsonl become tokens: options that train and eval share (row_options.c) ---- */

@@ -1,6 +1,8 @@
 /* cluster_options.c - from the words of --clusters and its companions to codebooks, and what came of them. */
 #include "cli/cluster_options.h"
 
+#include "train/export.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +26,26 @@ lt_status cli_packed_write(cli *c, lt_model *model, const lt_cluster_config *con
     if (!packed->path) return LT_ENOMEM;
     (void)c;
     return lt_cluster_write(lt_model_params(model), config, packed->path, &packed->report);
+}
+
+lt_status cli_packed_card(cli *c, const lt_cluster_config *config, const char *model, double moved,
+                          const cli_packed *packed)
+{
+    char clusters[48], change[32];
+    const lt_pair facts[] = {{"model", cli_last_part(model)},
+                             {"clusters", clusters},
+                             {"zeros kept", config->preserve_zeros ? "yes" : NULL},
+                             {"weights moved by (root mean square)", change}};
+    const lti_card card = {.what =
+                               "holds codebooks and indices; model.safetensors beside it the same weights as numbers. "
+                               "Made without training; read back, every number compared.",
+                           .table = packed->report.table,
+                           .facts = facts,
+                           .n = 4};
+    snprintf(clusters, sizeof clusters, "%" PRId64 " a %s", config->clusters,
+             config->per == LT_PER_CHANNEL ? "channel" : "tensor");
+    snprintf(change, sizeof change, "%.2f %%", 100 * moved);
+    return lti_card_write(c->ctx, packed->path, &card);
 }
 
 json_t *cli_packed_json(const cli_packed *p)

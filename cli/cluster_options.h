@@ -42,6 +42,9 @@ typedef struct cli_packed {
 } cli_packed;
 lt_status cli_packed_write(cli *cli, lt_model *model, const lt_cluster_config *config, const char *out,
                            cli_packed *packed);
+/* README.md beside it, of a model clustered without training. */
+lt_status cli_packed_card(cli *cli, const lt_cluster_config *config, const char *model, double moved,
+                          const cli_packed *packed);
 json_t *cli_packed_json(const cli_packed *packed);
 void cli_packed_tell(const cli_packed *packed); /* on stdout */
 void cli_packed_free(cli *cli, cli_packed *packed);

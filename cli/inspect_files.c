@@ -58,25 +58,45 @@ static json_t *read_metadata(const char *path)
     return metadata;
 }
 
-/* The deployed type of a tensor of exported codes: "type:NAME" in the metadata; NULL when that names no lattice. */
-static const char *lattice_of(const json_t *metadata, const char *name)
+/* "what:NAME" of the metadata, or NULL. */
+static const char *said_of(const json_t *metadata, const char *what, const char *name)
 {
-    size_t size = strlen(name) + 6;
+    size_t size = strlen(what) + strlen(name) + 2;
     char *key = malloc(size);
     if (!key) return NULL;
-    snprintf(key, size, "type:%s", name);
-    const char *lattice = json_string_value(json_object_get(metadata, key));
-    lt_dtype type;
+    snprintf(key, size, "%s:%s", what, name);
+    const char *value = json_string_value(json_object_get(metadata, key));
     free(key);
-    return lattice && lt_dtype_parse(lattice, &type) && lt_dtype_is_lattice(type) ? lt_dtype_name(type) : NULL;
+    return value;
 }
 
-/* Elements of a tensor whose rows are stored as blocks of `type`. */
-static int64_t lattice_elements(uint64_t bytes, const char *type)
+/* Elements of "64x172"; 0: it is no shape. */
+static int64_t elements_of(const char *shape)
 {
-    lt_dtype dtype;
-    if (!lt_dtype_parse(type, &dtype)) return 0;
-    return (int64_t)(bytes / lt_dtype_bytes(dtype)) * lt_dtype_block(dtype);
+    int64_t count = 1, n;
+    for (char *end; *shape; shape = *end == 'x' ? end + 1 : end) {
+        n = strtoll(shape, &end, 10);
+        if (end == shape || n < 1 || n > INT64_MAX / count) return 0;
+        count *= n;
+    }
+    return count;
+}
+
+/* The grid of a tensor of exported codes and its elements; NULL when the metadata name none. */
+static const char *grid_of(cli *c, const json_t *metadata, const char *name, uint64_t bytes, int64_t *elements)
+{
+    const char *type = said_of(metadata, "type", name), *shape = said_of(metadata, "shape", name);
+    lt_dtype lattice;
+    lt_scheme scheme;
+    if (!type) return NULL;
+    if (lt_dtype_parse(type, &lattice) && lt_dtype_is_lattice(lattice)) {
+        *elements = (int64_t)(bytes / lt_dtype_bytes(lattice)) * lt_dtype_block(lattice);
+        return lt_dtype_name(lattice);
+    }
+    *elements = shape ? elements_of(shape) : 0;
+    if (*elements && lt_scheme_parse(c->ctx, type, &scheme) == LT_OK && scheme.kind != LT_SCHEME_TYPE) return type;
+    lt_ctx_clear(c->ctx);
+    return NULL;
 }
 
 static int inspect_safetensors(cli *c, const char *path, json_t **out)
@@ -87,11 +107,11 @@ static int inspect_safetensors(cli *c, const char *path, json_t **out)
     int n = lt_tensors_count(t);
     listing l = {json_array(), json_object(), read_metadata(n > 0 ? lt_tensors_file(t, 0) : path), 0, 0};
     for (int i = 0; i < n; i++) {
-        const char *name = lt_tensors_name(t, i), *lattice = lattice_of(l.metadata, name);
-        int64_t bytes = (int64_t)lt_tensors_bytes(t, i);
-        list_tensor(&l, lt_tensors_file(t, i), name, lattice ? lattice : lt_stored_name(lt_tensors_dtype(t, i)),
-                    lt_tensors_rank(t, i), lt_tensors_shape(t, i),
-                    lattice ? lattice_elements((uint64_t)bytes, lattice) : lt_tensors_elements(t, i), bytes,
+        const char *name = lt_tensors_name(t, i);
+        int64_t bytes = (int64_t)lt_tensors_bytes(t, i), elements;
+        const char *grid = grid_of(c, l.metadata, name, (uint64_t)bytes, &elements);
+        list_tensor(&l, lt_tensors_file(t, i), name, grid ? grid : lt_stored_name(lt_tensors_dtype(t, i)),
+                    lt_tensors_rank(t, i), lt_tensors_shape(t, i), grid ? elements : lt_tensors_elements(t, i), bytes,
                     json_integer((json_int_t)lt_tensors_offset(t, i)));
     }
     lt_tensors_close(t);

@@ -1,6 +1,7 @@
 /* int8_model.c - see int8_model.h. */
 #include "cli/int8_model.h"
 
+#include "train/export.h"
 #include "train/grids_file.h"
 
 #include <inttypes.h>
@@ -108,6 +109,23 @@ static lt_status write_network(lt_model *model, const lt_quant_policy *policy, c
     return status;
 }
 
+/* A card: what is measured of such files, `lathe eval --int8` measures. */
+static lt_status write_card(cli *c, const char *in, const char *out, const cli_trained *trained, const char *report)
+{
+    const lt_pair facts[] = {{"trained model", cli_last_part(in)},
+                             {"weights trained on", cli_trained_word(trained, "qat")},
+                             {"other grids", cli_trained_word(trained, "tensor_type")},
+                             {"activations", cli_trained_word(trained, "qat_activations")},
+                             {"file", report}};
+    const lti_card card = {.what =
+                               "holds a network that multiplies in integers (lathe/int8.h): the codes and scales of "
+                               "its training, read back and compared. Figures of it come from `lathe eval --int8`; "
+                               "steps and data of the training are in the run's run.json.",
+                           .facts = facts,
+                           .n = 5};
+    return lti_card_write(c->ctx, out, &card);
+}
+
 int cli_int8_write(cli *c, const char *in, const char *out, char **report)
 {
     cli_trained trained = {0};
@@ -127,6 +145,8 @@ int cli_int8_write(cli *c, const char *in, const char *out, char **report)
     if (!code && (status = write_network(model, &policy, out, report)) != LT_OK)
         code = cli_fail_status(c, status, false);
     if (!code && !*report) code = cli_fail(c, EXIT_MEMORY, "memory is out");
+    if (!code && (status = write_card(c, in, out, &trained, *report)) != LT_OK)
+        code = cli_fail_status(c, status, false);
     lt_model_free(model);
     cli_quant_free(&quant);
     cli_trained_free(&trained);

@@ -64,3 +64,11 @@ int cli_make_output(cli *c, const char *directory)
     free(probe);
     return code;
 }
+
+const char *cli_last_part(const char *path)
+{
+    const char *part = path;
+    for (const char *at = path; *at; at++)
+        if (*at == '/' && at[1] && at[1] != '/') part = at + 1;
+    return part;
+}

@@ -1,5 +1,7 @@
 /* quant_options.c - from the words of --qat and its companions to a policy. */
 #include "cli/cli.h"
+#include "qat/policy.h"
+#include "qat/products.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -78,7 +80,9 @@ int cli_quant_policy(cli *c, cli_quant *q, lt_quant_policy *policy, bool *given)
         return cli_fail(c, EXIT_USAGE, "--qat-activations: '%s' is not known", q->activations);
     if (q->type && lt_quant_policy_parse(c->ctx, q->type, policy) != LT_OK)
         return cli_fail(c, EXIT_USAGE, "--qat: %s", lt_ctx_message(c->ctx));
-    if (activations != LT_ACT_NONE) policy->activations = activations; /* w8a8 names some, too */
+    bool chosen = cli_settings_given(c->settings, "qat_activations"); /* w8a8 names some, unless others are chosen */
+    if (activations != LT_ACT_NONE || chosen) policy->activations = activations;
+    q->activations = lt_activations_name(policy->activations); /* config.yaml says what is meant */
     if (q->scale && !lt_scale_rule_parse(q->scale, &policy->scale))
         return cli_fail(c, EXIT_USAGE, "--qat-scale: '%s' is not known", q->scale);
     if (q->gradient && !lt_round_gradient_parse(q->gradient, &policy->gradient))
@@ -104,9 +108,23 @@ int cli_quant_scales(cli *c, lt_model *model, const char *path, lt_quant_policy 
     lt_run_scales found;
     lt_status status = lt_model_take_scales(model, path, policy, &found);
     if (status != LT_OK) return cli_fail_status(c, status, status != LT_EINVAL);
-    if (found == LT_RUN_SCALES_TAKEN) cli_say(c, "scales are those of the checkpoint");
+    if (found == LT_RUN_SCALES_TAKEN) cli_say(c, "scales are those of %s's training", path);
     if (found == LT_RUN_SCALES_OTHER)
         cli_warn(c, "%s was trained with scales of its own for another grid; they are not read for this one", path);
+    return EXIT_DONE;
+}
+
+int cli_quant_products(cli *c, const lt_model *model, const lt_quant_policy *policy)
+{
+    char text[256];
+    const lt_params *params = lt_model_params(model);
+    if (lt_quant_policy_empty(policy)) return EXIT_DONE;
+    if (lti_quant_check_params(params, policy) != LT_OK) return cli_fail(c, EXIT_USAGE, "%s", lt_ctx_message(c->ctx));
+    if (policy->activations != LT_ACT_RUNTIME) return EXIT_DONE;
+    lti_products n = lti_products_of(params, policy);
+    if (n.rounded == n.layers) return EXIT_DONE;
+    lti_products_rest(&n, policy, text, sizeof text);
+    cli_warn(c, "%s", text);
     return EXIT_DONE;
 }
 

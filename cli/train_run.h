@@ -21,6 +21,10 @@ typedef struct train_run {
     lt_eval_result before, before_codes, after, after_codes;
 } train_run;
 
+/* Refuses what cannot go together, or would change nothing, before anything is read (train_choices.c). An exit code. */
+int cli_train_need(cli *cli, const train_options *options);
+/* The policy and what else the config needs; an exit code. */
+int cli_train_complete(train_run *run);
 /* Opens or makes the model, and opens the data: which comes first depends on which decides about the other
  * (train_data.c). An exit code. */
 int cli_train_open(train_run *run);

@@ -122,11 +122,14 @@ static bool has_type(const demo *d)
     return d->policy.mix || d->policy.weights.kind == LT_SCHEME_TYPE;
 }
 
-/* Writes the model's codes beside it, as the file that runs elsewhere, and evaluates what is in the file. */
+/* Writes the model's codes beside it, as the file that runs elsewhere, and evaluates what is in the file as it is, with
+ * the activations that the policy has. */
 static lt_status export(demo *d, lt_model *model, int run, int row)
 {
     lt_ctx *ctx = d->cli->ctx;
     lt_model *coded = NULL;
+    lt_quant_policy as_is = d->policy;
+    as_is.on_grid = true;
     lt_export_options how;
     lt_export_options_init(&how);
     how.name = "lathe-demo";
@@ -138,7 +141,7 @@ static lt_status export(demo *d, lt_model *model, int run, int row)
     d->codes[run] = path;
     lt_status status = path ? lt_export(model, &d->policy, path, &how, &d->exported) : LT_ENOMEM;
     if (status == LT_OK) status = lt_model_with_codes(model, path, &coded);
-    if (status == LT_OK) status = lt_evaluate(coded, d->valid, NULL, 0, &d->rows[row]);
+    if (status == LT_OK) status = lt_evaluate(coded, d->valid, &as_is, 0, &d->rows[row]);
     lt_model_free(coded);
     const lt_card_row rows[] = {{"float, the start", &d->rows[ROW_START]}, {"this file", &d->rows[row]}};
     if (status == LT_OK) status = lt_export_card(model, path, &how, &d->exported, 2, rows);

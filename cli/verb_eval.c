@@ -305,6 +305,7 @@ int cli_eval(cli *c, void *target)
     if (!code && status != LT_OK) code = cli_fail_status(c, status, true);
     if (!code) code = cli_quant_scales(c, m.base, o->model, &m.policy);
     if (!code) code = choose_activations(c, o, &m);
+    if (!code) code = cli_quant_products(c, m.model, &m.policy);
     if (!code) code = run(c, o, &m);
     cli_quant_free(&m.quant);
     cli_trained_free(&m.trained);

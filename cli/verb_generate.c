@@ -2,6 +2,7 @@
 #include "cli/int8_model.h"
 #include "cli/prompt_rows.h"
 #include "lathe/infer.h"
+#include "qat/policy.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -255,16 +256,26 @@ static int check_options(cli *c, const generate_options *o)
     return EXIT_DONE;
 }
 
+/* Weights that are put on grids are read as f32; the others as the files have them. */
+static int open_model(generate_call *g)
+{
+    cli *c = g->cli;
+    const char *path = g->o->model;
+    bool stay = lti_quant_weights_stay(&g->policy);
+    lt_status status = stay ? lt_model_open_frozen(c->ctx, path, &g->model) : lt_model_open(c->ctx, path, &g->model);
+    if (status != LT_OK) return cli_fail_status(c, status, true);
+    int code = cli_quant_scales(c, g->model, path, &g->policy);
+    if (!code) code = cli_int8_grids(c, g->model, path, &g->policy);
+    return code ? code : cli_quant_products(c, g->model, &g->policy);
+}
+
 static int verb_generate(cli *c, void *target)
 {
     const generate_options *o = target;
     generate_call g = {.cli = c, .o = o, .quant = o->quant, .clean = isatty(STDOUT_FILENO)};
     int code = check_options(c, o);
     if (!code) code = cli_quant_policy(c, &g.quant, &g.policy, &g.quantized);
-    lt_status status = code ? LT_OK : lt_model_open_frozen(c->ctx, o->model, &g.model);
-    if (status != LT_OK) code = cli_fail_status(c, status, true);
-    if (!code) code = cli_quant_scales(c, g.model, o->model, &g.policy);
-    if (!code) code = cli_int8_grids(c, g.model, o->model, &g.policy);
+    if (!code) code = open_model(&g);
     if (code) {
         cli_quant_free(&g.quant);
         lt_model_free(g.model);

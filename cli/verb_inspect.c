@@ -175,7 +175,7 @@ static void print_metadata(const json_t *metadata)
     json_t *value;
     json_object_foreach((json_t *)metadata, key, value)
     {
-        if (!strncmp(key, "type:", 5)) continue; /* shown as the type of its tensor */
+        if (!strncmp(key, "type:", 5) || !strncmp(key, "shape:", 6)) continue; /* of codes: shown with the tensors */
         fputs("  ", stdout);
         cli_put_clean(stdout, key, 80);
         fputs(" = ", stdout);

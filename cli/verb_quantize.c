@@ -2,18 +2,19 @@
  *
  * What cannot be written is refused before the work: the output's name decides what it may hold. */
 #include "base/ctx.h"
-#include "cli/cli.h"
+#include "cli/ptq_table.h"
+#include "cli/quantize_measure.h"
 #include "lathe/gguf.h"
 #include "lathe/ptq.h"
+#include "train/export.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct quantize_options {
     cli_common common;
-    const char *model, *out, *format, *method, *data, *imatrix;
+    const char *model, *out, *format, *method, *data, *valid_data, *imatrix;
     cli_quant quant;
     cli_rows rows;
     int64_t calibration_rows, max_seq_length;
@@ -68,6 +69,9 @@ static const cli_option options[] = {
      .help =
          "text (documents separated by a line <|endoftext|>), .jsonl or a directory with train.*, much like what the "
          "model is for. imatrix, gptq, awq and smoothquant need it"},
+    {"valid_data", CLI_TEXT, AT(valid_data), .group = DATA, .value = "PATH",
+     .help = "data to measure the model on, before and after, for the table and the card. Left out: the valid part of "
+             "--data's directory, or rows of --data itself, and then the card says so"},
     {"calibration_rows", CLI_INT, AT(calibration_rows), "128", DATA, "rows to read, evenly spread", .low = 1,
      .high = 1e9},
     {"max_seq_length", CLI_INT, AT(max_seq_length), "512", DATA, "positions a row, at most the model's context",
@@ -91,7 +95,7 @@ typedef struct quantizing {
     cli *cli;
     quantize_options *o;
     lt_model *model; /* NULL: a file of tensors */
-    lt_dataset *data;
+    cli_quantize_data data;
     lt_imatrix *imatrix;
     lt_quant_policy policy;
     lt_ptq_config config;
@@ -105,6 +109,32 @@ typedef struct quantizing {
 
 /* ---- What is asked for ---- */
 
+/* Options of a method that is not the one asked for would change nothing. */
+static int check_method_options(cli *c, const quantize_options *o, lt_ptq_method method)
+{
+    const char *damping = cli_settings_given(c->settings, "damping") ? "--damping" : NULL,
+               *gptq = o->act_order ? "--act-order" : damping;
+    if (gptq && method != LT_PTQ_GPTQ)
+        return cli_fail(c, EXIT_USAGE, "%s is for --method gptq, not %s; leave it out or give that method", gptq,
+                        o->method);
+    if (cli_settings_given(c->settings, "alpha") && method != LT_PTQ_SMOOTHQUANT)
+        return cli_fail(c, EXIT_USAGE, "--alpha is for --method smoothquant, not %s; leave it out or give that method",
+                        o->method);
+    if (cli_settings_given(c->settings, "calibration_rows") && !o->data)
+        return cli_fail(c, EXIT_USAGE, "--calibration-rows says how much of --data is read, which is missing");
+    if (o->imatrix && method != LT_PTQ_IMATRIX)
+        return cli_fail(c, EXIT_USAGE, "--imatrix is for --method imatrix, not %s", o->method);
+    if (lt_ptq_method_reads_data(method) && !o->data && !o->imatrix)
+        return cli_fail(c, EXIT_USAGE, "--method %s looks at what the layers read; give --data TEXT%s", o->method,
+                        method == LT_PTQ_IMATRIX ? ", or --imatrix FILE of an earlier run" : "");
+    if (o->data && !lt_ptq_method_reads_data(method))
+        return cli_fail(c, EXIT_USAGE,
+                        "--method %s reads no data; leave --data out, or take imatrix, gptq or awq. Figures before and "
+                        "after are of --valid-data",
+                        o->method);
+    return EXIT_DONE;
+}
+
 static int need(cli *c, const quantize_options *o)
 {
     lt_ptq_method method = LT_PTQ_RTN;
@@ -114,15 +144,7 @@ static int need(cli *c, const quantize_options *o)
     if (!o->quant.type && !o->quant.embedding && !o->quant.tensor_types.count && !strcmp(o->format, "auto"))
         return cli_fail(c, EXIT_USAGE, "no type; give --type q4_k_m, q4_0, int4:g32, w8a8, ...");
     (void)lt_ptq_method_parse(o->method, &method);
-    if (o->imatrix && method != LT_PTQ_IMATRIX)
-        return cli_fail(c, EXIT_USAGE, "--imatrix is for --method imatrix, not %s", o->method);
-    if (lt_ptq_method_reads_data(method) && !o->data && !o->imatrix)
-        return cli_fail(c, EXIT_USAGE, "--method %s looks at what the layers read; give --data TEXT%s", o->method,
-                        method == LT_PTQ_IMATRIX ? ", or --imatrix FILE of an earlier run" : "");
-    if (o->data && !lt_ptq_method_reads_data(method))
-        return cli_fail(c, EXIT_USAGE, "--method %s reads no data; leave --data out, or take imatrix, gptq or awq",
-                        o->method);
-    return EXIT_DONE;
+    return check_method_options(c, o, method);
 }
 
 static int make_policy(quantizing *q)
@@ -168,51 +190,21 @@ static bool is_tensors(const char *path)
 
 /* ---- Opening ---- */
 
-/* Paths of this machine do not belong into a file that ships. */
-static const char *base_name(const char *path)
+/* The card: of a directory beside the weights that its format packs. */
+static lt_status write_card(quantizing *q, const char *path, const lt_export_options *o)
 {
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
+    const lt_card_row rows[] = {{"before, float", &q->data.before}, {"after, quantized", &q->data.after}};
+    return lt_export_card(q->model, path, o, &q->exported, 2, rows);
 }
 
 static lt_status export_format(quantizing *q, lt_quant_format format, const lt_export_options *o)
 {
     char *path = cli_join(q->o->out, "model.safetensors");
     lt_status status = path ? lt_export_quantized(q->model, &q->policy, format, q->o->out, o, &q->exported) : LT_ENOMEM;
-    if (status == LT_OK) status = lt_export_card(q->model, path, o, &q->exported, 0, NULL);
+    q->data.after.model_bytes = q->exported.bytes; /* packed; what was evaluated is not */
+    if (status == LT_OK) status = write_card(q, path, o);
     free(path);
     return status;
-}
-
-static lt_status open_rows(const quantizing *q, const lt_dataset_options *d, lt_dataset **data)
-{
-    lt_ctx *ctx = q->cli->ctx;
-    lt_tokenizer *tokenizer = lt_model_tokenizer(q->model);
-    const char *path = q->o->data;
-    if (lt_model_reads(q->model) == LT_DATA_NUMBERS) return lt_dataset_open_numbers(ctx, path, d, data);
-    if (lt_model_reads(q->model) == LT_DATA_LABELLED)
-        return lt_dataset_open_labelled(ctx, path, tokenizer, d, NULL, data);
-    return lt_dataset_open(ctx, path, tokenizer, d, data);
-}
-
-static int open_data(quantizing *q)
-{
-    cli *c = q->cli;
-    lt_dataset_options d;
-    lt_chat *chat = NULL;
-    int64_t context = lt_model_context(q->model);
-    lt_dataset_options_init(&d);
-    int code = EXIT_DONE;
-    if (!q->o->data) return code;
-    if (lt_model_reads(q->model) == LT_DATA_TOKENS)
-        code = cli_rows_options(c, &q->o->rows, q->o->data, lt_model_tokenizer(q->model), &d, &chat);
-    if (code) return code;
-    d.max_seq_length = context && context < q->o->max_seq_length ? context : q->o->max_seq_length;
-    d.split = cli_is_directory(q->o->data) ? LT_SPLIT_TRAIN : LT_SPLIT_ALL;
-    d.skip_bad_rows = q->o->rows.skip_bad_rows;
-    lt_status status = open_rows(q, &d, &q->data);
-    lt_chat_free(chat);
-    return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, true);
 }
 
 static int open_imatrix(quantizing *q)
@@ -220,11 +212,11 @@ static int open_imatrix(quantizing *q)
     cli *c = q->cli;
     const char *path = q->o->imatrix;
     if (!path) return EXIT_DONE;
-    bool measure = q->data;
+    bool measure = q->data.read;
     if (measure) cli_say(c, "measuring what the layers read, on up to %" PRId64 " rows", q->config.rows);
-    lt_status status = measure ? lt_imatrix_measure(q->model, q->data, q->config.rows, &q->imatrix)
+    lt_status status = measure ? lt_imatrix_measure(q->model, q->data.read, q->config.rows, &q->imatrix)
                                : lt_imatrix_read(c->ctx, path, &q->imatrix);
-    if (status == LT_OK && measure) status = lt_imatrix_write(q->imatrix, path, base_name(q->o->data));
+    if (status == LT_OK && measure) status = lt_imatrix_write(q->imatrix, path, cli_last_part(q->o->data));
     q->config.imatrix = q->imatrix;
     return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, !measure);
 }
@@ -279,15 +271,20 @@ static lt_status export_codes(quantizing *q)
     lt_export_options_init(&o);
     o.codes = lt_ptq_codes(q->done);
     o.method = q->o->method;
-    o.name = base_name(q->o->out);
-    o.base = base_name(q->o->model);
-    o.data_hash = q->data ? lt_dataset_hash(q->data) : NULL;
+    o.name = cli_last_part(q->o->out);
+    o.base = cli_last_part(q->o->model);
+    if (q->data.read) o.calibration_hash = lt_dataset_hash(q->data.read), o.calibration_rows = q->o->calibration_rows;
+    if (q->o->imatrix && !q->data.read) o.importance = cli_last_part(q->o->imatrix);
+    if (q->data.before.tokens || q->data.after.tokens) {
+        o.measured_on = q->data.on;
+        o.valid_hash = lt_dataset_hash(q->data.measured);
+        o.before_nll = q->data.before.nll, o.valid_nll = q->data.after.nll;
+    }
     lt_quant_format format;
     if (lt_quant_format_parse(q->o->format, &format)) return export_format(q, format, &o);
     lt_status status = q->codes_path ? lt_model_save(q->model, q->o->out, "F32") : LT_OK;
     if (status == LT_OK) status = lt_export(q->model, &q->policy, path, &o, &q->exported);
-    if (status == LT_OK) status = lt_export_card(q->model, path, &o, &q->exported, 0, NULL);
-    return status;
+    return status == LT_OK ? write_card(q, path, &o) : status;
 }
 
 static int quantize_model(quantizing *q)
@@ -296,100 +293,72 @@ static int quantize_model(quantizing *q)
     lt_status status = lt_model_open(c->ctx, q->o->model, &q->model);
     if (status != LT_OK) return cli_fail_status(c, status, true);
     int code = check_output(q);
-    if (!code) code = open_data(q);
+    q->data.model = q->model;
+    if (!code) code = cli_quantize_open(&q->data);
+    if (!code) code = cli_quantize_measure(&q->data, NULL);
     if (!code) code = open_imatrix(q);
     if (code) return code;
     q->count = (cli_count){.cli = c, .last = cli_seconds()};
     q->config.on_tensor = on_tensor;
     q->config.user = q;
-    status = lt_ptq_run(q->model, q->data, &q->policy, &q->config, &q->done);
+    status = lt_ptq_run(q->model, q->data.read, &q->policy, &q->config, &q->done);
     cli_count_end(&q->count);
     if (status == LT_EINTERRUPTED) return cli_fail(c, EXIT_SIGNAL + cli_stop, "stopped; nothing was written");
+    if (status == LT_OK) code = cli_quantize_measure(&q->data, &q->policy);
+    if (code) return code;
     if (status == LT_OK) status = export_codes(q);
     return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, status != LT_EINVAL && status != LT_EIO);
+}
+
+static lt_status write_tensors_card(const quantizing *q)
+{
+    lt_ctx *ctx = q->cli->ctx;
+    char *table = cli_ptq_table(q->done), name[LT_SCHEME_TEXT];
+    const lt_pair facts[] = {{"tensors from", cli_last_part(q->o->model)},
+                             {"type", lt_quant_policy_name(&q->policy, name)},
+                             {"method", q->o->method}};
+    const lti_card card = {.what = "holds tensors quantized by their own numbers, without training and without data; "
+                                   "every byte was read back and found identical. What they are worth in their model "
+                                   "was not measured. error: root mean square of the change, of the weights' own.",
+                           .table = table,
+                           .facts = facts,
+                           .n = 3};
+    lt_status status = table ? lti_card_write(ctx, q->o->out, &card) : lti_fail(ctx, LT_ENOMEM, "out of memory");
+    free(table);
+    return status;
 }
 
 static int quantize_tensors(quantizing *q)
 {
     cli *c = q->cli;
+    if (q->o->valid_data)
+        return cli_fail(c, EXIT_USAGE, "--valid-data is for models; '%s' is a file of tensors", q->o->model);
     lt_status status = lt_ptq_tensors_file(c->ctx, q->o->model, q->o->out, &q->policy, &q->config, &q->done);
     if (status == LT_EINVAL) return cli_fail(c, EXIT_USAGE, "%s", lt_ctx_message(c->ctx));
-    return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, true);
+    if (status != LT_OK) return cli_fail_status(c, status, true);
+    status = write_tensors_card(q);
+    return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, false);
 }
 
 /* ---- What came of it ---- */
 
-/* Tensors of one scheme and method, added up. */
-typedef struct line {
-    const lt_ptq_tensor *like;
-    int64_t tensors;
-    size_t bytes;
-    double square, seconds;
-} line;
-
-static int add_up(const lt_ptq *done, line *lines, int room)
+static int print_report(const quantizing *q)
 {
-    int count, n = 0;
-    const lt_ptq_tensor *t = lt_ptq_tensors(done, &count);
-    for (int i = 0; i < count; i++) {
-        int k = 0;
-        while (k < n &&
-               (strcmp(lines[k].like->method, t[i].method) || !lt_scheme_same(&lines[k].like->scheme, &t[i].scheme)))
-            k++;
-        if (k == n && n < room) lines[n++] = (line){.like = &t[i]};
-        if (k == n) k = n - 1;
-        lines[k].tensors++;
-        lines[k].bytes += t[i].bytes;
-        lines[k].square += t[i].error * t[i].error;
-        lines[k].seconds += t[i].seconds;
-    }
-    return n;
-}
-
-static int print_table(const quantizing *q)
-{
-    enum { LINES = 64 };
-    line lines[LINES];
-    char name[LT_SCHEME_TEXT], *table = NULL;
-    size_t size;
-    int n = add_up(q->done, lines, LINES);
-    FILE *file = open_memstream(&table, &size);
-    if (!file) return cli_fail(q->cli, EXIT_MEMORY, "out of memory");
-    fprintf(file, "type\tmethod\ttensors\tbytes\terror\tseconds\n");
-    for (int i = 0; i < n; i++)
-        fprintf(file, "%s\t%s\t%" PRId64 "\t%zu\t%.4f\t%.2f\n", lt_scheme_name(&lines[i].like->scheme, name),
-                lines[i].like->method, lines[i].tensors, lines[i].bytes,
-                sqrt(lines[i].square / (double)lines[i].tensors), lines[i].seconds);
-    int code = fclose(file) ? cli_fail(q->cli, EXIT_MEMORY, "out of memory") : EXIT_DONE;
-    if (!code) cli_table(stdout, table);
+    char *table = cli_ptq_table(q->done);
+    if (!table) return cli_fail(q->cli, EXIT_MEMORY, "out of memory");
+    cli_table(stdout, table);
     free(table);
-    if (!code && q->exported.report) cli_put_clean(stdout, q->exported.report, strlen(q->exported.report));
-    if (!code) printf("%s in %.1f s\n", q->codes_path ? q->codes_path : q->o->out, q->seconds);
-    return code;
-}
-
-static json_t *tensors_json(const quantizing *q, size_t *bytes)
-{
-    int count;
-    char name[LT_SCHEME_TEXT];
-    json_t *list = json_array();
-    const lt_ptq_tensor *t = lt_ptq_tensors(q->done, &count);
-    *bytes = 0;
-    for (int i = 0; i < count; i++) {
-        *bytes += t[i].bytes;
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:o, s:o}", "name", t[i].name, "type",
-                                              lt_scheme_name(&t[i].scheme, name), "method", t[i].method, "bytes",
-                                              (json_int_t)t[i].bytes, "error", cli_real(t[i].error), "seconds",
-                                              cli_real(t[i].seconds)));
-    }
-    return list;
+    if (q->exported.report) cli_put_clean(stdout, q->exported.report, strlen(q->exported.report));
+    cli_quantize_tell(&q->data);
+    printf("%s in %.1f s\n", q->codes_path ? q->codes_path : q->o->out, q->seconds);
+    return EXIT_DONE;
 }
 
 static int answer(const quantizing *q)
 {
     size_t bytes;
     char name[LT_SCHEME_TEXT];
-    json_t *list = tensors_json(q, &bytes);
+    json_t *list = cli_ptq_json(q->done, &bytes);
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:o}", "model", q->o->model, "type",
                           lt_quant_policy_name(&q->policy, name), "method", q->o->method, "out", q->o->out, "tensors",
                           list, "bytes", (json_int_t)bytes, "seconds", cli_real(q->seconds));
@@ -397,12 +366,16 @@ static int answer(const quantizing *q)
         json_object_set_new(o, "proof",
                             json_pack("{s:I, s:I, s:I}", "tensors", (json_int_t)q->exported.tensors, "weights",
                                       (json_int_t)q->exported.weights, "bytes", (json_int_t)q->exported.bytes));
+    if (o) cli_quantize_json(&q->data, o);
     return cli_answer(q->cli, o);
 }
 
 static int verb_quantize(cli *c, void *target)
 {
-    quantizing q = {.cli = c, .o = target};
+    quantize_options *o = target;
+    quantizing q = {.cli = c, .o = o};
+    q.data = (cli_quantize_data){.cli = c, .calibration = o->data, .valid = o->valid_data, .rows = &o->rows};
+    q.data.calibration_rows = o->calibration_rows, q.data.max_seq_length = o->max_seq_length;
     double begin = cli_seconds();
     int code = need(c, q.o);
     if (code) return code;
@@ -411,11 +384,11 @@ static int verb_quantize(cli *c, void *target)
         code = cli_fail(c, EXIT_USAGE, "--format %s is for models; '%s' is a file of tensors", q.o->format, q.o->model);
     if (!code) code = is_tensors(q.o->model) ? quantize_tensors(&q) : quantize_model(&q);
     q.seconds = cli_seconds() - begin;
-    if (!code) code = c->json ? answer(&q) : print_table(&q);
+    if (!code) code = c->json ? answer(&q) : print_report(&q);
     if (q.exported.report) lt_string_free(c->ctx, q.exported.report);
     lt_ptq_free(q.done);
     lt_imatrix_free(q.imatrix);
-    lt_dataset_free(q.data);
+    cli_quantize_close(&q.data);
     lt_model_free(q.model);
     cli_quant_free(&q.o->quant);
     free(q.codes_path);

@@ -278,10 +278,10 @@ def test_export(t):
 
 
 def test_learned_scales(t):
-    """Those of a checkpoint are used, also with an integer backward; those of a finished run are asked for there."""
+    """Those of a checkpoint are used; those of a finished run are asked for there."""
     learned = t.answer("learned: train", ["train", "--model", "model", "--data", "text.txt", "--steps", "3", "--threads",
                                           "1", "--qat", "int3:g16", "--qat-scale", "lsq", "--qat-activations",
-                                          "int8_token", "--qat-backward", "int8", "--out", "learned"])
+                                          "int8_token", "--out", "learned"])
     words = ["--data", "text.txt", "--split", "valid", "--max-seq-length", "512", "--qat", "int3:g16",
              "--qat-activations", "int8_token"]
     found = t.answer("learned: eval", ["eval", "--model", "learned/checkpoints/ckpt-000003", *words])
@@ -432,6 +432,11 @@ def test_demo(t):
     t.check("demo: an export with proof", "identical to what was trained" in out and
             os.path.exists(t.path("demo/qat/model.gguf")) and os.path.exists(t.path("demo/qat/README.md")), out)
     t.check("demo: a report", "<svg" in open(t.path("demo/report.html")).read())
+    got = t.answer("demo: with activations", ["demo", "--steps", "4", "--out", "demo8", "--qat", "w8a8"])
+    with open(t.path("demo8/qat/metrics.jsonl")) as file:  # the file's codes have the loss that training ended with
+        losses = [row["valid_loss"] for row in map(json.loads, file) if "valid_loss" in row]
+    nll = got.get("qat", {}).get("nll", 0)
+    t.check("demo: what ships is what was trained", losses and abs(nll - losses[-1]) < 1e-7 * nll, [nll, losses])
 
 
 def test_real_model(t):

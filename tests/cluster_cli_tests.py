@@ -85,6 +85,10 @@ def test_cluster(t):
         t.expect(what + ": inspect", ["inspect", "c"], 0)
     out = t.expect("a table", ["cluster", "--model", GOLDEN, "--out", "c2"], 0)
     t.check("the table and the size", "blk.0.attn_q.weight" in out and "zlib" in out and "read back" in out, out)
+    with open(t.path("c2/README.md")) as file:
+        card = file.read()
+    t.check("a card", "16 a tensor" in card and "model: llama" in card and os.path.dirname(GOLDEN) not in card and
+            "codebooks and indices" in card, card)
     again = t.expect("again", ["cluster", "--model", GOLDEN, "--out", "c3", "--threads", "1"], 0)
     one, two = (open(t.path(d + "/clusters.safetensors"), "rb").read() for d in ("c2", "c3"))
     t.check("the same bytes again", one == two, again)

@@ -152,8 +152,9 @@ def test_raw(t):
 
 def test_quantized(t):
     base = LLAMA + ["--prompt", "abc", "--max-tokens", "4"]
-    got = t.answer("--qat", base + ["--qat", "q8_0"])
-    t.check("--qat generates", got["generations"][0]["tokens"] > 0, got)
+    plain, coarse = (t.answer("--qat", base + words)["generations"][0] for words in ([], ["--qat", "int2:tensor"]))
+    t.check("--qat generates from the grid (more in qat_cli_tests.py)", coarse["tokens"] > 0 and
+            coarse["ids"] != plain["ids"], (plain, coarse))
 
 
 def test_signals(t):

@@ -68,6 +68,10 @@ def test_cnn(t):
     t.check("the same integers", again.get("nll") == report.get("nll"), again)
     out = t.expect("convert", ["convert", "q", "q8.safetensors", "--to", "int8"], 0)
     t.check("convert: proof", "read back: equal" in out, out)
+    with open(t.path("README.md")) as file:
+        card = file.read()
+    t.check("convert: a card", "# q8.safetensors" in card and "trained model: q" in card and "read back: equal" in card and
+            "activations: int8_static" in card, card)
     t.check("the file", read_safetensors(t.path("q8.safetensors"))[0]["__metadata__"]["lathe.int8"] == "cnn")
     again = compared(t, "the file", ["--model", "q", "--codes", "q8.safetensors", *SPLIT])
     t.check("the file's integers", again.get("nll") == report.get("nll"), again)
@@ -91,6 +95,31 @@ def test_others(t):
                                                   "--max-seq-length", "32"], 0.02)
         t.expect(kind + " to a file", ["convert", kind, kind + ".safetensors", "--to", "int8"], 0)
         compared(t, kind + " of a file", ["--model", kind, "--codes", kind + ".safetensors", "--data", "texts.csv"], 0.02)
+
+
+def test_learned(t):
+    """Scales that training learned are those of the checkpoint, of the finished run, of the integers and of their file."""
+    for observer in ("lsq", "pact"):
+        words = train("--init", "mlp:hidden=16", "--data", DIGITS, "--out", observer, "--epochs", "2", *STATIC,
+                      "--qat-observer", observer)
+        t.expect(observer, words, 0)
+        report = compared(t, observer, ["--model", observer, *SPLIT])
+        newest = sorted(glob.glob(t.path(observer + "/checkpoints/ckpt-*")))[-1]
+        again = compared(t, observer + ", a checkpoint", ["--model", newest, *SPLIT])
+        t.check(observer + ": the same integers", again.get("nll") == report.get("nll"), (again, report))
+        scales = [read_safetensors(t.path(path)) for path in (observer + "/quantization.safetensors",
+                                                              newest + "/state.safetensors")]
+        names = [name for name in scales[0][0] if name.endswith(":act_scale")]
+        t.check(observer + ": two scales and their moments", len(names) == 2 and
+                all(name + ":adam.m" in scales[1][0] for name in names), sorted(scales[1][0]))
+        simulated = t.answer(observer + ", simulated", ["eval", "--model", observer, *SPLIT, *STATIC])
+        with open(t.path(observer + "/metrics.jsonl")) as file:
+            valid = [json.loads(line).get("valid_loss") for line in file if "valid_loss" in line][-1]
+        t.check(observer + ": loss of the training", abs(simulated.get("nll", 0) - valid) <= 1e-6, (simulated, valid))
+        t.expect(observer + " to a file", ["convert", observer, observer + ".safetensors", "--to", "int8"], 0)
+        t.expect("another than " + observer, words[:-1] + ["average"], 2, "qat_observer was '%s'" % observer)
+    t.check("each learned its own", t.answer("lsq", ["eval", "--model", "lsq", "--int8", *SPLIT]).get("nll") !=
+            t.answer("pact", ["eval", "--model", "pact", "--int8", *SPLIT]).get("nll"))
 
 
 def test_evaluation(t):
@@ -156,7 +185,7 @@ def test_options(t):
 
 
 def main():
-    return run_all("int8", (test_cnn, test_others, test_evaluation, test_words, test_options), make_files)
+    return run_all("int8", (test_cnn, test_others, test_learned, test_evaluation, test_words, test_options), make_files)
 
 
 if __name__ == "__main__":
