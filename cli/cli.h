@@ -126,10 +126,10 @@ typedef struct cli_quant {
          .group = group_, .value = "GLOB", .help = "parameters --qat is for; every linear layer when left out"},       \
         CLI_TENSOR_TYPE(AT, group_),                                                                                   \
     {                                                                                                                  \
-        "qat_activations", CLI_CHOICE, AT(quant.activations), "none", group_,                                          \
+        "qat_activations", CLI_CHOICE, AT(quant.activations), "auto", group_,                                          \
             "what meets a quantized weight is rounded to; products are then sums of integers. runtime: as llama.cpp "  \
-            "does for the weight's lattice",                                                                           \
-            .choices = "none|runtime|int8_token|int8_static"                                                           \
+            "does for the weight's lattice. auto: none, but those of w8a8 and of export formats",                      \
+            .choices = "auto|none|runtime|int8_token|int8_static"                                                      \
     }
 #define CLI_QUANT_TYPES                                                                                                \
     ": f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k .. q6_k, tq1_0, tq2_0, mxfp4, nf4, fp4 for every linear layer; "  \
@@ -164,6 +164,8 @@ typedef struct cli_rows {
 #define CLI_CHAT_HELP                                                                                                  \
     "how conversations are written: auto (the model's own), chatml, llama3, gemma, zephyr, qwen3, none, or "           \
     "custom:ROLE=PREFIX|SUFFIX;..."
+/* Whether the data may hold conversations: a text file cannot. */
+bool cli_may_converse(const char *data);
 /* Fills the options of a data set. Opens a chat where the rows are conversations, or one was asked for; *chat is to be
  * freed after the data sets are open. An exit code. */
 int cli_rows_options(cli *cli, const cli_rows *rows, const char *data, lt_tokenizer *tokenizer,

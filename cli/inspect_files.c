@@ -2,6 +2,7 @@
 #include "cli/inspect_files.h"
 #include "lathe/gguf.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +77,7 @@ static int64_t elements_of(const char *shape)
     int64_t count = 1, n;
     for (char *end; *shape; shape = *end == 'x' ? end + 1 : end) {
         n = strtoll(shape, &end, 10);
-        if (end == shape || n < 1 || n > INT64_MAX / count) return 0;
+        if (!isdigit((unsigned char)*shape) || n < 1 || n > INT64_MAX / count || (*end == 'x' && !end[1])) return 0;
         count *= n;
     }
     return count;

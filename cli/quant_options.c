@@ -76,13 +76,12 @@ int cli_quant_policy(cli *c, cli_quant *q, lt_quant_policy *policy, bool *given)
     *given = false;
     int code = EXIT_DONE;
     lt_activations activations = LT_ACT_NONE;
-    if (q->activations && !lt_activations_parse(q->activations, &activations))
+    bool chosen = q->activations && strcmp(q->activations, "auto"); /* w8a8 names some, unless others are chosen */
+    if (chosen && !lt_activations_parse(q->activations, &activations))
         return cli_fail(c, EXIT_USAGE, "--qat-activations: '%s' is not known", q->activations);
     if (q->type && lt_quant_policy_parse(c->ctx, q->type, policy) != LT_OK)
         return cli_fail(c, EXIT_USAGE, "--qat: %s", lt_ctx_message(c->ctx));
-    bool chosen = cli_settings_given(c->settings, "qat_activations"); /* w8a8 names some, unless others are chosen */
-    if (activations != LT_ACT_NONE || chosen) policy->activations = activations;
-    q->activations = lt_activations_name(policy->activations); /* config.yaml says what is meant */
+    if (chosen) policy->activations = activations;
     if (q->scale && !lt_scale_rule_parse(q->scale, &policy->scale))
         return cli_fail(c, EXIT_USAGE, "--qat-scale: '%s' is not known", q->scale);
     if (q->gradient && !lt_round_gradient_parse(q->gradient, &policy->gradient))

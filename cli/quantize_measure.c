@@ -33,7 +33,9 @@ static int open_set(cli_quantize_data *q, const char *path, lt_split split, doub
     lt_dataset_kind kind = lt_model_reads(q->model);
     int code = EXIT_DONE;
     lt_dataset_options_init(&d);
-    if (kind == LT_DATA_TOKENS) code = cli_rows_options(c, q->rows, path, lt_model_tokenizer(q->model), &d, &chat);
+    cli_rows rows = *q->rows;
+    if (path == q->valid && !cli_may_converse(path)) rows.chat_template = NULL; /* --data's */
+    if (kind == LT_DATA_TOKENS) code = cli_rows_options(c, &rows, path, lt_model_tokenizer(q->model), &d, &chat);
     if (code) return code;
     d.max_seq_length = context && context < q->max_seq_length ? context : q->max_seq_length;
     d.split = split;

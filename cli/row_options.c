@@ -1,8 +1,7 @@
 /* row_options.c - rows of .jsonl as tokens: the options that every verb with --data shares. */
 #include "cli/cli.h"
 
-/* Whether the data may hold conversations: a text file cannot. */
-static bool may_converse(const char *data)
+bool cli_may_converse(const char *data)
 {
     return cli_ends_with(data, ".jsonl") || cli_ends_with(data, ".json") || cli_is_directory(data);
 }
@@ -11,7 +10,7 @@ int cli_rows_options(cli *c, const cli_rows *rows, const char *data, lt_tokenize
                      lt_dataset_options *options, lt_chat **chat)
 {
     *chat = NULL;
-    if (rows->chat_template && !may_converse(data))
+    if (rows->chat_template && !cli_may_converse(data))
         return cli_fail(c, EXIT_USAGE, "--chat-template is for conversations, and %s is text; leave it out", data);
     options->score_prompt = rows->train_on_prompt;
     options->pack = rows->pack;
@@ -19,7 +18,7 @@ int cli_rows_options(cli *c, const cli_rows *rows, const char *data, lt_tokenize
     options->prompt_key = rows->prompt_key;
     options->completion_key = rows->completion_key;
     bool asked = rows->chat_template != NULL;
-    if (!may_converse(data) || (!asked && !lt_tokenizer_chat_template(tokenizer))) return EXIT_DONE;
+    if (!cli_may_converse(data) || (!asked && !lt_tokenizer_chat_template(tokenizer))) return EXIT_DONE;
     lt_status status = lt_chat_open(c->ctx, tokenizer, rows->chat_template, chat);
     if (status != LT_OK && asked) return cli_fail_status(c, status, status != LT_EINVAL);
     if (status != LT_OK) { /* rows that need no template are read without one */

@@ -63,7 +63,7 @@ int cli_train_need(cli *c, const train_options *o)
                         "--qat and --auto-bits exclude each other: one names the types, one chooses them");
     if (!o->quant.type && o->auto_bits == 0 && o->quant.targets)
         return cli_fail(c, EXIT_USAGE, "--qat-targets says which parameters --qat is for; give --qat TYPE too");
-    if (!quantized && strcmp(o->quant.activations, "none"))
+    if (!quantized && strcmp(o->quant.activations, "none") && strcmp(o->quant.activations, "auto"))
         return cli_fail(c, EXIT_USAGE,
                         "--qat-activations are what quantized weights meet while training; give --qat TYPE too");
     if (!quantized && (o->export_path || o->export_type))
@@ -114,11 +114,10 @@ static int take_format(train_run *r)
     const char *asked = r->o->quant.activations;
     int code = cli_train_format(r);
     const char *taken = lt_activations_name(p->activations);
-    if (!code && cli_settings_given(r->cli->settings, "qat_activations") && strcmp(asked, taken))
+    if (!code && strcmp(asked, "auto") && strcmp(asked, taken))
         code =
             cli_fail(r->cli, EXIT_USAGE, "--export-format %s is run with activations '%s': leave --qat-activations out",
                      r->o->export_format, taken);
-    r->o->quant.activations = taken;
     return code;
 }
 
@@ -140,6 +139,8 @@ int cli_train_complete(train_run *r)
     r->other = config->quant;
     r->other.mix = NULL;
     r->other.scale = LT_SCALE_DYNAMIC;
+    r->other.integer_backward = false;
+    if (config->quant.activations != LT_ACT_INT8_STATIC) r->other.activations = LT_ACT_NONE; /* no part of the file */
     if (lt_quant_policy_parse(r->cli->ctx, r->o->export_type, &r->other) != LT_OK)
         return cli_fail(r->cli, EXIT_USAGE, "--export-type: %s", lt_ctx_message(r->cli->ctx));
     take_ternary_scales(r);

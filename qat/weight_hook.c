@@ -67,8 +67,8 @@ lt_dtype lti_qat_product_type(const lt_quant_policy *p, const lt_site *site)
     lt_scheme s = lt_quant_scheme(p, site->param);
     if (lt_param_type(site->param) != LT_F32) return lt_param_type(site->param);
     if (lti_qat_rows(p, site)) return LT_I8;
-    if (p->on_grid) return LT_F32;
     if (in_blocks(&s, p, site->param)) return LT_TQ2_0;
+    if (p->on_grid) return LT_F32;
     return s.kind == LT_SCHEME_TYPE && lt_dtype_is_lattice(s.type) ? s.type : LT_F32;
 }
 
@@ -78,7 +78,7 @@ lt_t lti_qat_weight(lt_t w, const lt_site *site, void *config)
     lt_scheme s = lt_quant_scheme(p, site->param);
     if (lt_type(w) != LT_F32 || lt_scheme_is_float(&s)) return w;
     if (lti_qat_rows(p, site)) return lt_quantize_rows(w); /* the same codes, of numbers on the grid */
-    if (p->on_grid) return w;
+    if (p->on_grid) return in_blocks(&s, p, site->param) ? lt_quantize(w, LT_TQ2_0) : w;
     lt_t y = s.kind == LT_SCHEME_TYPE ? on_type(w, &s, p, site->param) : on_integers(w, &s, p, site->param);
     if (in_blocks(&s, p, site->param)) y = lt_quantize(y, LT_TQ2_0);
     if (p->damping == 0 || !lt_is_training(w.graph) || lt_is_nil(y)) return y;

@@ -110,7 +110,8 @@ static lt_status read_tensor(lt_imatrix *m, const lt_gguf *g, int index)
     LTI_TRY(load(m->ctx, g, index, sums->elements, s->inputs->squares));
     LTI_TRY(load(m->ctx, g, k, 1, &s->inputs->positions));
     double n = s->inputs->positions;
-    if (!(n >= 0) || !isfinite(n)) return lti_fail(m->ctx, LT_EFORMAT, "%s: '%s' is %g, and no count", path, counts, n);
+    if (!(n == 0 || n >= 1) || !isfinite(n))
+        return lti_fail(m->ctx, LT_EFORMAT, "%s: '%s' is %g, and no count", path, counts, n);
     return check_numbers(m->ctx, path, sums->name, s->inputs);
 }
 
