@@ -208,17 +208,40 @@ def test_loss_of_exports(t):
     for name, words, init in (("gguf", ["--qat", "q4_0", "--qat-activations", "runtime", "--export", "e1/m.gguf"], INIT),
                               ("k", ["--qat", "q4_k_m", "--export", "e2/m.gguf"], WIDE),
                               ("tq", ["--qat", "ternary", "--export", "e3/m.gguf", "--export-type", "tq1_0"], WIDE),
-                              ("w8a8", ["--export-format", "compressed-tensors", "--export", "e4/p"], INIT)):
-        got = t.answer("export " + name, train("e%d" % (1 + ("gguf", "k", "tq", "w8a8").index(name)), *words, init=init))
+                              ("w8a8", ["--export-format", "compressed-tensors", "--export", "e4/p"], INIT),
+                              ("half", ["--qat", "ternary:half", "--qat-activations", "runtime"], WIDE)):
+        names = ("gguf", "k", "tq", "w8a8", "half")
+        got = t.answer("export " + name, train("e%d" % (1 + names.index(name)), *words, init=init))
         t.check(name + ": within 1e-6", abs(got.get("export_loss_difference", 1)) <= 1e-6, got)
         t.check(name + ": bits", (got["export_loss_difference"] == 0) == got["export_is_what_was_trained"], got)
-    out = t.expect("bits are said", train("e5", "--qat", "q4_0"), 0)
+    t.check("ternary blocks are multiplied as in training", got.get("export_loss_difference") == 0, got)
+    out = t.expect("bits are said", train("e6", "--qat", "q4_0"), 0)
     t.check("bits are said: of the same", "bit for bit" in out or "but for" in out, out)
+
+
+def test_again(t):
+    """A finished run, run again, is compared by what is validated now; its config.yaml chooses nothing that nobody typed."""
+    t.write("one.txt", "Ann had a dog. Bob has a cup.\n" * 40)
+    t.write("other.txt", "Bob has a cup. A dog has Bob.\n" * 40)
+    words = train("again", "--qat", "w8a8")
+    t.expect("a run", [*words, "--valid-data", "one.txt"], 0)
+    got = t.answer("other validation data", [*words, "--valid-data", "other.txt"])
+    t.check("other validation data: compared", got.get("export_loss_difference") == 0, got)
+    t.expect("config.yaml", ["train", "-c", "again/config.yaml", "--out", "again2"], 0, "activations int8_token")
+    t.expect("config.yaml, another grid", ["train", "-c", "again/config.yaml", "--out", "again3", "--qat", "q4_0"], 0,
+             "q4_0")
+    with open(t.path("again3/run.json")) as file:
+        chosen = json.load(file)["quantization"]["qat_activations"]
+    t.check("config.yaml: another grid has its own activations", chosen == "none", chosen)
+    t.expect("an export type without static activations", train("other", "--qat", "int8:channel", "--qat-activations",
+             "int8_static", "--export-type", "q8_0", "--export-other-type"), 2, "int8_static")
+    t.expect("an export type without activations", train("other2", "--qat", "int8:channel", "--qat-activations",
+             "int8_token", "--qat-backward", "int8", "--export-type", "int4:g32", "--export-other-type"), 0)
 
 
 def main():
     return run_all("qat", (test_generate, test_scales, test_idle_options, test_range_test, test_chosen_activations,
-                           test_products, test_backward, test_static, test_loss_of_exports), make_models)
+                           test_products, test_backward, test_static, test_loss_of_exports, test_again), make_models)
 
 
 if __name__ == "__main__":
