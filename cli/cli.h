@@ -90,7 +90,7 @@ char *cli_join(const char *directory, const char *name); /* to be freed; NULL wh
 int cli_make_output(cli *cli, const char *directory);
 bool cli_is_directory(const char *path);
 bool cli_ends_with(const char *text, const char *end);
-const char *cli_last_part(const char *path); /* what a file that ships may know of a path: "M", or "M/" */
+const char *cli_last_part(const char *path); /* what a file that ships may know of a path: "M", or "M/"; NULL of NULL */
 
 /* ---- Quantization options that train, eval and generate share (quant_options.c) ---- */
 typedef struct cli_quant {

@@ -28,23 +28,20 @@ lt_status cli_packed_write(cli *c, lt_model *model, const lt_cluster_config *con
     return lt_cluster_write(lt_model_params(model), config, packed->path, &packed->report);
 }
 
-lt_status cli_packed_card(cli *c, const lt_cluster_config *config, const char *model, double moved,
+lt_status cli_packed_card(cli *c, const lt_cluster_config *config, const char *made, const lt_pair *facts, int n,
                           const cli_packed *packed)
 {
-    char clusters[48], change[32];
-    const lt_pair facts[] = {{"model", cli_last_part(model)},
-                             {"clusters", clusters},
-                             {"zeros kept", config->preserve_zeros ? "yes" : NULL},
-                             {"weights moved by (root mean square)", change}};
-    const lti_card card = {.what =
-                               "holds codebooks and indices; model.safetensors beside it the same weights as numbers. "
-                               "Made without training; read back, every number compared.",
-                           .table = packed->report.table,
-                           .facts = facts,
-                           .n = 4};
+    enum { MOST = 12 };
+    char clusters[48], what[256];
+    lt_pair all[MOST] = {{"clusters", clusters}, {"zeros kept", config->preserve_zeros ? "yes" : NULL}};
+    const lti_card card = {.what = what, .table = packed->report.table, .facts = all, .n = 2 + n};
+    for (int i = 0; i < n && i + 2 < MOST; i++) all[i + 2] = facts[i];
     snprintf(clusters, sizeof clusters, "%" PRId64 " a %s", config->clusters,
              config->per == LT_PER_CHANNEL ? "channel" : "tensor");
-    snprintf(change, sizeof change, "%.2f %%", 100 * moved);
+    snprintf(what, sizeof what,
+             "holds codebooks and indices; model.safetensors beside it the same weights as numbers. %s; read back, "
+             "every number compared.",
+             made);
     return lti_card_write(c->ctx, packed->path, &card);
 }
 

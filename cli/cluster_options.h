@@ -42,8 +42,8 @@ typedef struct cli_packed {
 } cli_packed;
 lt_status cli_packed_write(cli *cli, lt_model *model, const lt_cluster_config *config, const char *out,
                            cli_packed *packed);
-/* README.md beside it, of a model clustered without training. */
-lt_status cli_packed_card(cli *cli, const lt_cluster_config *config, const char *model, double moved,
+/* README.md beside it. made: a sentence on how it was; facts [n], of which those without a value are left out. */
+lt_status cli_packed_card(cli *cli, const lt_cluster_config *config, const char *made, const lt_pair *facts, int n,
                           const cli_packed *packed);
 json_t *cli_packed_json(const cli_packed *packed);
 void cli_packed_tell(const cli_packed *packed); /* on stdout */

@@ -68,7 +68,7 @@ int cli_make_output(cli *c, const char *directory)
 const char *cli_last_part(const char *path)
 {
     const char *part = path;
-    for (const char *at = path; *at; at++)
+    for (const char *at = path; at && *at; at++)
         if (*at == '/' && at[1] && at[1] != '/') part = at + 1;
     return part;
 }

@@ -87,3 +87,26 @@ lt_status cli_train_card(train_run *r, const lt_export_options *how)
     free(path);
     return status;
 }
+
+static void number_text(double nll, char text[32])
+{
+    text[0] = 0;
+    if (nll > 0) snprintf(text, 32, "%.6f", nll);
+}
+
+lt_status cli_train_clusters_card(const train_run *r)
+{
+    const lt_train_config *config = &r->o->config;
+    char steps[32], before[32], after[32];
+    const lt_pair facts[] = {{"base model", cli_last_part(r->o->model)},
+                             {"steps", steps},
+                             {"training data (XXH3-128)", lt_dataset_hash(r->train)},
+                             {"validation data (XXH3-128)", r->valid ? lt_dataset_hash(r->valid) : NULL},
+                             {"nll before, in float", before},
+                             {"nll after, of the centroids", after}};
+    snprintf(steps, sizeof steps, "%lld", (long long)r->result.steps);
+    number_text(r->before.tokens ? r->before.nll : 0, before);
+    number_text(r->valid ? r->after.nll : 0, after);
+    return cli_packed_card(r->cli, &config->cluster, "What training ended with", facts,
+                           (int)(sizeof facts / sizeof *facts), &r->packed);
+}

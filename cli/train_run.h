@@ -35,6 +35,7 @@ char *cli_train_export_path(const train_run *run); /* to be freed */
 lt_status cli_train_write(train_run *run, const lt_export_options *how);
 lt_status cli_train_open_codes(train_run *run, lt_model **coded); /* what was written, to be evaluated */
 lt_status cli_train_card(train_run *run, const lt_export_options *how);
+lt_status cli_train_clusters_card(const train_run *run); /* of clusters.safetensors */
 /* The range test of the learning rate (train_lr_find.c). An exit code. */
 int cli_train_lr_find(train_run *run);
 

@@ -72,7 +72,10 @@ static int cluster_it(cli *c, const cluster_options *o, lt_model *model, cli_pac
                            : *o->save_dtype == 'f'       ? "F16"
                                                          : "BF16");
     if (status == LT_OK) status = cli_packed_write(c, model, &config, o->out, packed);
-    if (status == LT_OK) status = cli_packed_card(c, &config, o->model, moved, packed);
+    char change[32];
+    snprintf(change, sizeof change, "%.2f %%", 100 * moved);
+    const lt_pair facts[] = {{"model", cli_last_part(o->model)}, {"weights moved by (root mean square)", change}};
+    if (status == LT_OK) status = cli_packed_card(c, &config, "Made without training", facts, 2, packed);
     if (status != LT_OK) return cli_fail_status(c, status, false);
     return tell(c, o, packed, moved, cli_seconds() - start);
 }

@@ -151,21 +151,14 @@ static int train_it(train_run *r)
     return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, status == LT_EFORMAT);
 }
 
-/* The last part of a path: what a model is called. Paths of this machine do not belong into a file that ships. */
-static const char *base_name(const char *path)
-{
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 static lt_export_options export_options(const train_run *r)
 {
     lt_export_options o;
     lt_export_options_init(&o);
     o.other = r->o->export_type ? &r->other : NULL;
     o.allow_other = r->o->export_other_type;
-    o.name = base_name(r->o->config.out);
-    o.base = base_name(r->o->model);
+    o.name = cli_last_part(r->o->config.out);
+    o.base = cli_last_part(r->o->model);
     o.recipe = r->yaml;
     o.steps = r->result.steps;
     o.tokens = r->result.tokens;
@@ -249,6 +242,7 @@ static int finish(train_run *r)
     if (status == LT_OK && r->o->cluster.clusters)
         status = cli_packed_write(c, r->model, &r->o->config.cluster, r->o->config.out, &r->packed);
     if (status == LT_OK && r->valid) status = lt_evaluate(r->model, r->valid, NULL, 0, &r->after);
+    if (status == LT_OK && r->packed.path) status = cli_train_clusters_card(r);
     if (status == LT_OK && r->quantized) status = validate_again(r);
     if (status == LT_OK && r->quantized) status = export_and_measure(r);
     return status == LT_OK ? EXIT_DONE : cli_fail_status(c, status, false);

@@ -140,6 +140,10 @@ def test_train(t):
         check_packed(t, "train " + " ".join(extra), "run", 8, rows)
         t.check("what is saved is what was evaluated", a.get("valid_loss") == a.get("after", {}).get("nll"), a)
         t.check("the packed file is told", a.get("clusters", {}).get("weights", 0) > 0, a)
+        with open(t.path("run/README.md")) as file:
+            card = file.read()
+        t.check("its card", "- steps: 6" in card and "training data" in card and "nll after, of the centroids: %.6f" %
+                a["after"]["nll"] in card and "without training" not in card, card)
         t.check("run.json", json.load(open(t.path("run/run.json"))).get("clustering", {}).get("clusters") == 8)
     out = t.expect("in words", words + ["--out", "run2"], 0)
     t.check("the size is told", "clusters    " in out and "packed      " in out, out)
