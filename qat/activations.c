@@ -39,30 +39,26 @@ bool lt_activations_parse(const char *name, lt_activations *activations)
     return false;
 }
 
-/* The type that the activations become; LT_F32: none. */
-static lt_dtype type_for(const lt_quant_policy *policy, const lt_site *site)
+lt_dtype lti_qat_input_type(const lt_quant_policy *policy, const lt_site *site, int64_t columns)
 {
-    lt_dtype stored = lt_param_type(site->param);
-    bool lattice = lt_dtype_is_lattice(stored); /* codes as a file has them: nothing is left for the policy to choose */
-    lt_scheme scheme = lattice ? lt_scheme_of(stored) : lt_quant_scheme(policy, site->param);
+    lt_scheme scheme = lt_quant_scheme(policy, site->param);
+    bool rounded = !lt_scheme_is_float(&scheme), stay = lti_quant_weights_stay(policy);
+    lt_dtype type = LT_F32;
     switch (policy->activations) {
-    case LT_ACT_RUNTIME: return lti_quant_pair(&scheme);
-    case LT_ACT_INT8_TOKEN:
-        if (!lt_scheme_is_float(&scheme)) return LT_I8;
-        return lti_quant_weights_stay(policy) && site->kind == LT_SITE_LINEAR ? LT_I8 : LT_F32;
-    default: return LT_F32;
+    case LT_ACT_RUNTIME: type = lti_quant_pair(&scheme); break;
+    case LT_ACT_INT8_TOKEN: type = rounded || (stay && site->kind == LT_SITE_LINEAR) ? LT_I8 : LT_F32; break;
+    case LT_ACT_INT8_STATIC: type = rounded || stay ? LT_I8 : LT_F32; break;
+    default: break;
     }
+    return columns % lt_dtype_block(type) ? LT_F32 : type;
 }
 
 lt_t lti_qat_input(lt_t x, const lt_site *site, void *config)
 {
     const lt_quant_policy *policy = config;
     if (lt_type(x) != LT_F32 || lt_rank(x) < 1 || !site->param) return x;
-    if (policy->activations == LT_ACT_INT8_STATIC) {
-        lt_scheme scheme = lt_quant_scheme(policy, site->param);
-        bool meant = !lt_scheme_is_float(&scheme) || lti_quant_weights_stay(policy);
-        return meant ? lti_observed_input(x, site, policy) : x;
-    }
-    lt_dtype type = type_for(config, site);
-    return type == LT_F32 || lt_dim(x, -1) % lt_dtype_block(type) ? x : lt_quantize_activations(x, type);
+    lt_dtype type = lti_qat_input_type(policy, site, lt_dim(x, -1));
+    if (type == LT_F32) return x;
+    if (policy->activations == LT_ACT_INT8_STATIC) return lti_observed_input(x, site, policy);
+    return lt_quantize_activations(x, type);
 }

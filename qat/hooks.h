@@ -12,6 +12,9 @@ lt_t lti_qat_input(lt_t x, const lt_site *site, void *config);
  * Of embeddings it is not: their rows are looked up. Nor are filters and the weights of recurrent layers, by their shape and
  * name: who knows the weight alone may ask for it as a linear layer's. */
 bool lti_qat_rows(const lt_quant_policy *policy, const lt_site *site);
+/* What the input hook makes of rows of `columns` numbers; LT_F32: they stay. Static grids: LT_I8, of which the numbers are
+ * made again. */
+lt_dtype lti_qat_input_type(const lt_quant_policy *policy, const lt_site *site, int64_t columns);
 /* The type in which products read the weight that lti_qat_weight leaves: a lattice's, LT_I8 for rows, LT_F32, or its own. */
 lt_dtype lti_qat_product_type(const lt_quant_policy *policy, const lt_site *site);
 

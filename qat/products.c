@@ -41,19 +41,6 @@ static bool site_of(const lt_params *params, const lt_quant_policy *policy, lt_p
     return site->kind == LT_SITE_RNN || (matrix && (site->kind == LT_SITE_HEAD || strcmp(name, embedding_name)));
 }
 
-/* What activations become at the site, as the input hook decides; LT_F32: they stay. */
-static lt_dtype activations_of(const lt_quant_policy *policy, const lt_site *site)
-{
-    lt_scheme s = lt_quant_scheme(policy, site->param);
-    bool stay = lti_quant_weights_stay(policy), whole = !lt_scheme_is_float(&s);
-    lt_dtype type = LT_F32;
-    if (policy->activations == LT_ACT_RUNTIME) type = lti_quant_pair(&s);
-    if (policy->activations == LT_ACT_INT8_TOKEN && (whole || (stay && site->kind == LT_SITE_LINEAR))) type = LT_I8;
-    if (policy->activations == LT_ACT_INT8_STATIC && (whole || stay)) type = LT_I8;
-    int64_t columns = lt_param_shape(site->param)[lt_param_rank(site->param) - 1];
-    return type != LT_F32 && columns % lt_dtype_block(type) ? LT_F32 : type;
-}
-
 /* Numbers on static grids meet those of an integer grid with a scale a row (matmul_static.c): in linear layers, where the
  * product is one of lt_matmul's. */
 static bool static_rows(const lt_quant_policy *policy, const lt_site *site)
@@ -74,7 +61,7 @@ static bool in_integers(const lt_quant_policy *policy, const lt_site *site, lt_d
 static void add_site(lti_products *n, const lt_quant_policy *policy, const lt_site *site)
 {
     lt_scheme s = lt_quant_scheme(policy, site->param);
-    lt_dtype type = activations_of(policy, site);
+    lt_dtype type = lti_qat_input_type(policy, site, lt_param_shape(site->param)[lt_param_rank(site->param) - 1]);
     bool rounded = type != LT_F32, integer = rounded && in_integers(policy, site, type);
     n->integer += integer;
     n->simulated += rounded && !integer;
