@@ -9,11 +9,10 @@ has exported. Speeds: medians of rounds in which all forms take turns, reading (
 deployed runtime's activations, writing (`lathe generate`, one text, greedy).
 """
 import argparse
-import json
 import os
 import statistics
-import subprocess
-import sys
+
+from program import run
 
 RUNTIME = ["--qat-activations", "runtime"]
 FORMS = [  # name, file, what makes it, how it is evaluated
@@ -27,13 +26,6 @@ FORMS = [  # name, file, what makes it, how it is evaluated
     ("q4_0, gptq", "q4_0g.gguf", ["quantize", "--model", "{model}", "--type", "mix:q4_0", "--method", "gptq", "--data",
                                   "{calibration}", "--out", "{out}"], RUNTIME),
 ]
-
-
-def run(lathe, *arguments):
-    done = subprocess.run([lathe, *arguments, "--json", "--quiet"], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"lathe {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
-    return json.loads(done.stdout)
 
 
 def size(path):

@@ -16,17 +16,10 @@ import os
 import random
 import re
 import shlex
-import subprocess
-import sys
+
+from program import run
 
 PASSAGE = 1000  # characters
-
-
-def run(lathe, *arguments):
-    done = subprocess.run([lathe, *arguments, "--json", "--quiet"], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"lathe {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
-    return json.loads(done.stdout)
 
 
 def passages(article):

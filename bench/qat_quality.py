@@ -18,22 +18,15 @@ import math
 import os
 import re
 import shlex
-import subprocess
-import sys
 import tempfile
+
+from program import run
 
 GRIDS = "int4:g32,int3:g32,int3:g32/lsq,ternary:g32,int2:g32/lsq,ternary"
 
 
 def documents(text):
     return [d for d in re.split(r"(?:^|\n)<\|endoftext\|>(?:\n|$)", text) if d]
-
-
-def run(lathe, *arguments):
-    done = subprocess.run([lathe, *arguments, "--json", "--quiet"], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"lathe {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
-    return json.loads(done.stdout)
 
 
 class Bench:
